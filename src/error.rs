@@ -1,0 +1,45 @@
+//! The world's faults: files, disks, devices. A programmer's mistake (shapes) panics instead.
+//!
+//! Each variant carries one of the exit codes that the programs promise, and its text names
+//! the place, what was expected, what was found and what to do.
+
+/// A fault that the caller can do something about.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Bad usage or bad input: a flag, a config file, a data or model file. Exit code 2.
+    #[error("{0}")]
+    Input(String),
+    /// Something is missing that could not be obtained. Exit code 1.
+    #[error("{0}")]
+    Failure(String),
+    /// The run folder belongs to another process. Exit code 3.
+    #[error("{0}")]
+    Locked(String),
+    /// A loss or a gradient is not finite. Exit code 4.
+    #[error("{0}")]
+    NotFinite(String),
+    /// Reading or writing storage failed. Exit code 5.
+    #[error("{0}")]
+    Storage(String),
+    /// The compute device is missing or failed. Exit code 6.
+    #[error("{0}")]
+    Device(String),
+}
+
+/// A result whose error is an [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// The process exit code of this fault.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Error::Failure(_) => 1,
+            Error::Input(_) => 2,
+            Error::Locked(_) => 3,
+            Error::NotFinite(_) => 4,
+            Error::Storage(_) => 5,
+            Error::Device(_) => 6,
+        }
+    }
+}

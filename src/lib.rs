@@ -1,0 +1,5 @@
+//! toile: a CNN engine written from scratch, and a trainer for Fashion-MNIST on top of it.
+#![forbid(unsafe_code)]
+
+pub mod data;
+pub mod error;
