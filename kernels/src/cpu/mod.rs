@@ -5,4 +5,12 @@ pub mod arch;
 pub mod isa;
 pub mod simd;
 
+mod conv2d;
+mod gemm;
+pub mod im2col;
+mod reduce;
 mod scratch;
+mod tile;
+
+pub use conv2d::*;
+pub use gemm::*;
