@@ -6,3 +6,5 @@ pub mod isa;
 pub mod simd;
 
 mod scratch;
+
+pub use crate::reference::*;
