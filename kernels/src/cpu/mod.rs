@@ -2,15 +2,17 @@
 //! folder explains packing, tiles and the orders of sums.
 
 pub mod arch;
+pub mod im2col;
 pub mod isa;
 pub mod simd;
 
 mod conv2d;
 mod gemm;
-pub mod im2col;
 mod reduce;
 mod scratch;
 mod tile;
 
-pub use conv2d::*;
-pub use gemm::*;
+pub use conv2d::{conv2d_backward_input, conv2d_backward_weight, conv2d_forward};
+pub use gemm::{gemm_nn, gemm_nt, gemm_tn};
+
+pub use crate::reference::*;
