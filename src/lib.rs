@@ -1,5 +1,16 @@
 //! toile: a CNN engine written from scratch, and a trainer for Fashion-MNIST on top of it.
 #![forbid(unsafe_code)]
 
+pub mod autograd;
 pub mod data;
 pub mod error;
+pub mod gradcheck;
+pub mod ops;
+
+mod shape;
+mod tensor;
+
+pub use error::{Error, Result};
+pub use shape::Shape;
+pub use tensor::Tensor;
+pub use toile_kernels::{Buffer, Device};
