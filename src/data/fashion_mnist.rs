@@ -118,7 +118,7 @@ fn not_found(places: &[Place]) -> Error {
 /// One line on what a place that is not complete has.
 fn describe(place: &Place) -> String {
     let Some(directory) = &place.directory else {
-        return format!("({}): not set", place.origin);
+        return format!("{}: not set", place.origin);
     };
     let shown = absolute(directory).unwrap_or_else(|_| directory.clone());
     format!(
