@@ -17,7 +17,7 @@ const ALIGNMENT: usize = 64;
 ///
 /// # Safety
 /// Every bit pattern must be valid, zero included, with an alignment of at most 64 bytes.
-pub(crate) unsafe trait Plain: Copy + Send + Sync + 'static {}
+pub unsafe trait Plain: Copy + Send + Sync + 'static {}
 // SAFETY: numbers are valid in every bit pattern and align to at most 8 bytes.
 unsafe impl Plain for f32 {}
 // SAFETY: as above.
@@ -50,7 +50,7 @@ fn layout(size: usize) -> Layout {
 }
 
 /// A block of memory, all of it initialised at all times.
-pub(crate) struct Block {
+pub struct Block {
     start: NonNull<u8>,
     /// Bytes that may be used.
     bytes: usize,
