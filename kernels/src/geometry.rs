@@ -21,6 +21,7 @@ macro_rules! geometry {
             $($(#[$field_doc])* pub $field: u32,)*
             $($(#[$real_doc])* pub $real: $type,)*
         }
+        #[allow(clippy::len_without_is_empty)]
         impl $name {
             $($(#[$field_doc])* #[must_use] #[inline] pub fn $field(&self) -> usize {
                 self.$field as usize

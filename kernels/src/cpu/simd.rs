@@ -36,6 +36,10 @@ pub trait Simd: Copy + Send + Sync {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once (`portable` without hardware FMA: twice)
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `a / b`
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The square root, rounded once.
+    fn sqrt(self, a: Self::V) -> Self::V;
     /// Lanes of `x` where `a > b`, else of `y` (NaN compares false).
     fn select_gt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// Lanes of `x` where `a == b`, else of `y` (NaN compares false).

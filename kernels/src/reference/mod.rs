@@ -13,6 +13,9 @@
 //!   in `f64`: over the images of a shard in order, over the shards by [`tree_sum`], rounded once
 //!   at the end.
 
+// Formulas name their elements by index, and so do these loops.
+#![allow(clippy::needless_range_loop)]
+
 mod adam;
 mod batch_norm;
 mod conv2d;

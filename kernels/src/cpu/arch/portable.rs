@@ -77,6 +77,14 @@ impl Simd for Portable {
         [a[0].mul_add(b[0], c[0]), a[1].mul_add(b[1], c[1])]
     }
     #[inline(always)]
+    fn div(self, a: Pair, b: Pair) -> Pair {
+        zip(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn sqrt(self, a: Pair) -> Pair {
+        a.map(f32x8::sqrt)
+    }
+    #[inline(always)]
     fn select_gt(self, a: Pair, b: Pair, x: Pair, y: Pair) -> Pair {
         select(a, b, x, y, |a, b| a > b)
     }

@@ -1,0 +1,349 @@
+//! Batch normalisation, a channel at a time.
+//!
+//! Forward: a task an image finds the image's mean and squared deviations in f32 while the image
+//! is in the cache; these few numbers are merged in f64; a second pass normalises. Backward: the
+//! same with the two sums that dgamma and dbeta are, and dx.
+
+use super::channels::{ChannelBlock, channel_blocks, store_channels, totals, tree};
+use super::elementwise::task_rows_len;
+use super::isa::Isa;
+use super::scratch::Scratch;
+use super::simd::{Kernel, LANES, Simd};
+use crate::geometry::{BatchNorm, SHARD};
+use crate::threads;
+
+/// y = gamma (x - mean) inverse_deviation + beta with the batch's own statistics; the running ones
+/// move towards them: [N, P, C] [C] [C] -> [N, P, C] [C] [C] [C] [C]
+#[allow(clippy::too_many_arguments)]
+pub fn batch_norm_forward(
+    g: &BatchNorm,
+    x: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    y: &mut [f32],
+    mean: &mut [f32],
+    inverse_deviation: &mut [f32],
+    running_mean: &mut [f32],
+    running_variance: &mut [f32],
+) {
+    let (isa, channels) = (Isa::current(), g.channels().max(1));
+    let mut means = Scratch::new(g.images() * g.channels());
+    let mut squares = Scratch::new(g.images() * g.channels());
+    let (mut means, mut squares) = (means.get(), squares.get());
+    threads::chunks2((&mut means, channels), (&mut squares, channels), |n, means, squares| {
+        let image = &x[n * g.image_len()..][..g.image_len()];
+        isa.run(ImageMoments { image, means, squares });
+    });
+    let momentum = f64::from(g.momentum);
+    let moved = |old: f32, new: f64| (momentum * f64::from(old) + (1.0 - momentum) * new) as f32;
+    isa.run(MergeMoments {
+        g,
+        means: &means,
+        squares: &squares,
+        finish: |c: usize, count: f64, batch_mean: f64, batch_squares: f64| {
+            mean[c] = batch_mean as f32;
+            inverse_deviation[c] = self::inverse_deviation(g, batch_squares / count);
+            running_mean[c] = moved(running_mean[c], batch_mean);
+            let unbiased = batch_squares / (count - 1.0).max(1.0);
+            running_variance[c] = moved(running_variance[c], unbiased);
+        },
+    });
+    normalise(isa, x, [gamma, beta, mean, inverse_deviation], y);
+}
+
+/// `1 / sqrt(variance + epsilon)`
+fn inverse_deviation(g: &BatchNorm, variance: f64) -> f32 {
+    (1.0 / (variance + f64::from(g.epsilon)).sqrt()) as f32
+}
+
+/// Mean and sum of squared deviations of an image's pixels: [P, C] -> [C] [C]
+struct ImageMoments<'a> {
+    image: &'a [f32],
+    means: &'a mut [f32],
+    squares: &'a mut [f32],
+}
+
+impl Kernel for ImageMoments<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        channel_blocks(s, self.means.len(), &mut self);
+    }
+}
+
+impl ChannelBlock for ImageMoments<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const VECTORS: usize>(&mut self, s: S, channel: usize) {
+        let channels = self.means.len();
+        let pixels = || (channel..self.image.len()).step_by(channels);
+        let mut means = [s.splat(0.0); VECTORS];
+        for pixel in pixels() {
+            for (i, mean) in means.iter_mut().enumerate() {
+                *mean = s.add(*mean, s.load_slice(&self.image[pixel + i * LANES..]));
+            }
+        }
+        let count = s.splat((self.image.len() / channels) as f32);
+        for mean in &mut means {
+            *mean = s.div(*mean, count);
+        }
+        let mut squares = [s.splat(0.0); VECTORS];
+        for pixel in pixels() {
+            for (i, (square, &mean)) in squares.iter_mut().zip(&means).enumerate() {
+                let deviation = s.sub(s.load_slice(&self.image[pixel + i * LANES..]), mean);
+                *square = s.fma(deviation, deviation, *square);
+            }
+        }
+        store_channels(s, self.means, channel, &means);
+        store_channels(s, self.squares, channel, &squares);
+    }
+}
+
+/// The moments of [`LANES`] channels over the same number of pixels.
+#[derive(Clone, Copy)]
+struct Moments {
+    count: f64,
+    means: [f64; LANES],
+    squares: [f64; LANES],
+}
+
+impl Moments {
+    const NONE: Moments = Moments { count: 0.0, means: [0.0; LANES], squares: [0.0; LANES] };
+
+    /// The moments of both sets together (Chan, Golub and LeVeque, 1979).
+    #[inline(always)]
+    fn merge(mut self, other: Moments) -> Moments {
+        let count = self.count + other.count;
+        let (share, between) = (other.count / count, self.count * other.count / count);
+        for lane in 0..LANES {
+            let delta = other.means[lane] - self.means[lane];
+            self.means[lane] += delta * share;
+            self.squares[lane] = self.squares[lane] + other.squares[lane] + delta * delta * between;
+        }
+        self.count = count;
+        self
+    }
+}
+
+/// Merges the images' moments, [N, C] [N, C], and calls `finish(c, count, mean, squares)` for
+/// every channel.
+struct MergeMoments<'a, F> {
+    g: &'a BatchNorm,
+    means: &'a [f32],
+    squares: &'a [f32],
+    finish: F,
+}
+
+impl<F: FnMut(usize, f64, f64, f64)> Kernel for MergeMoments<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, _: S) {
+        let (images, channels) = (self.g.images(), self.g.channels());
+        for channel in (0..channels).step_by(LANES) {
+            let width = LANES.min(channels - channel);
+            let image = |n: usize| {
+                let from = n * channels + channel..n * channels + channel + width;
+                let mut moments = Moments { count: self.g.pixels() as f64, ..Moments::NONE };
+                for lane in 0..width {
+                    moments.means[lane] = self.means[from.clone()][lane].into();
+                    moments.squares[lane] = self.squares[from.clone()][lane].into();
+                }
+                moments
+            };
+            let shard = |shard: usize| {
+                let first = shard * SHARD;
+                let rest = first + 1..images.min(first + SHARD);
+                rest.fold(image(first), |moments, n| moments.merge(image(n)))
+            };
+            let all = tree(Moments::NONE, images.div_ceil(SHARD), shard, Moments::merge);
+            for lane in 0..width {
+                (self.finish)(channel + lane, all.count, all.means[lane], all.squares[lane]);
+            }
+        }
+    }
+}
+
+/// y = (x - mean) scale + beta with scale = gamma inverse_deviation
+fn normalise(
+    isa: Isa,
+    x: &[f32],
+    [gamma, beta, mean, inverse_deviation]: [&[f32]; 4],
+    y: &mut [f32],
+) {
+    let mut scale = Scratch::new(gamma.len());
+    let mut scale = scale.get();
+    multiply(gamma, inverse_deviation, &mut scale);
+    let (scale, len) = (&*scale, task_rows_len(gamma.len()));
+    threads::chunks(y, len, |task, y| {
+        isa.run(Normalise { x: &x[task * len..][..y.len()], mean, scale, beta, y });
+    });
+}
+
+fn multiply(a: &[f32], b: &[f32], product: &mut [f32]) {
+    for ((product, a), b) in product.iter_mut().zip(a).zip(b) {
+        *product = a * b;
+    }
+}
+
+struct Normalise<'a> {
+    x: &'a [f32],
+    mean: &'a [f32],
+    scale: &'a [f32],
+    beta: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Kernel for Normalise<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let channels = self.mean.len();
+        for (x, y) in self.x.chunks_exact(channels).zip(self.y.chunks_exact_mut(channels)) {
+            for c in (0..channels).step_by(LANES) {
+                let deviation = s.sub(s.load_slice(&x[c..]), s.load_slice(&self.mean[c..]));
+                let (scale, beta) = (s.load_slice(&self.scale[c..]), s.load_slice(&self.beta[c..]));
+                s.store_slice(&mut y[c..], s.fma(deviation, scale, beta));
+            }
+        }
+    }
+}
+
+/// dx, dgamma and dbeta: [N, P, C] [N, P, C] [C] [C] [C] -> [N, P, C] [C] [C]
+#[allow(clippy::too_many_arguments)]
+pub fn batch_norm_backward(
+    g: &BatchNorm,
+    dy: &[f32],
+    x: &[f32],
+    gamma: &[f32],
+    mean: &[f32],
+    inverse_deviation: &[f32],
+    dx: &mut [f32],
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+) {
+    let (isa, channels) = (Isa::current(), g.channels().max(1));
+    let mut sums = Scratch::new(g.images() * g.channels());
+    let mut xhat_sums = Scratch::new(g.images() * g.channels());
+    let (mut sums, mut xhat_sums) = (sums.get(), xhat_sums.get());
+    threads::chunks2((&mut sums, channels), (&mut xhat_sums, channels), |n, sums, xhat_sums| {
+        let image = n * g.image_len()..(n + 1) * g.image_len();
+        let (dy, x) = (&dy[image.clone()], &x[image]);
+        isa.run(ImageGradients { dy, x, mean, inverse_deviation, sums, xhat_sums });
+    });
+
+    let count = (g.images() * g.pixels()) as f64;
+    let mut factors = Scratch::new(3 * g.channels());
+    let mut factors = factors.get();
+    let (scale, means) = factors.split_at_mut(g.channels());
+    let (mean_dy, minus_mean_dy_xhat) = means.split_at_mut(g.channels());
+    multiply(gamma, inverse_deviation, scale);
+    totals(isa, &sums, g.channels(), |c, totals| {
+        for (i, &total) in totals.iter().enumerate() {
+            (dbeta[c + i], mean_dy[c + i]) = (total as f32, (total / count) as f32);
+        }
+    });
+    totals(isa, &xhat_sums, g.channels(), |c, totals| {
+        for (i, &total) in totals.iter().enumerate() {
+            (dgamma[c + i], minus_mean_dy_xhat[c + i]) = (total as f32, -(total / count) as f32);
+        }
+    });
+
+    let len = task_rows_len(g.channels());
+    let (scale, mean_dy, minus_mean_dy_xhat) = (&*scale, &*mean_dy, &*minus_mean_dy_xhat);
+    threads::chunks(dx, len, |task, dx| {
+        let range = task * len..task * len + dx.len();
+        let (dy, x) = (&dy[range.clone()], &x[range]);
+        let per_channel = [mean, inverse_deviation, scale, mean_dy, minus_mean_dy_xhat];
+        isa.run(InputGradient { dy, x, per_channel, dx });
+    });
+}
+
+/// The sums of dy and of dy xhat over an image's pixels: [P, C] [P, C] -> [C] [C]
+struct ImageGradients<'a> {
+    dy: &'a [f32],
+    x: &'a [f32],
+    mean: &'a [f32],
+    inverse_deviation: &'a [f32],
+    sums: &'a mut [f32],
+    xhat_sums: &'a mut [f32],
+}
+
+impl Kernel for ImageGradients<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        channel_blocks(s, self.mean.len(), &mut self);
+    }
+}
+
+impl ChannelBlock for ImageGradients<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const VECTORS: usize>(&mut self, s: S, channel: usize) {
+        let zeros = [s.splat(0.0); VECTORS];
+        let (mut means, mut inverses) = (zeros, zeros);
+        for (i, (mean, inverse)) in means.iter_mut().zip(&mut inverses).enumerate() {
+            *mean = s.load_slice(&self.mean[channel + i * LANES..]);
+            *inverse = s.load_slice(&self.inverse_deviation[channel + i * LANES..]);
+        }
+        let (mut sums, mut xhat_sums) = (zeros, zeros);
+        for pixel in (channel..self.x.len()).step_by(self.mean.len()) {
+            let statistics = means.iter().zip(&inverses);
+            let sums = sums.iter_mut().zip(&mut xhat_sums);
+            for (i, ((&mean, &inverse), (sum, xhat_sum))) in statistics.zip(sums).enumerate() {
+                let dy = s.load_slice(&self.dy[pixel + i * LANES..]);
+                let x = s.load_slice(&self.x[pixel + i * LANES..]);
+                let xhat = s.mul(s.sub(x, mean), inverse);
+                *sum = s.add(*sum, dy);
+                *xhat_sum = s.fma(dy, xhat, *xhat_sum);
+            }
+        }
+        store_channels(s, self.sums, channel, &sums);
+        store_channels(s, self.xhat_sums, channel, &xhat_sums);
+    }
+}
+
+/// dx = scale (dy - mean_dy - xhat mean_dy_xhat)
+struct InputGradient<'a> {
+    dy: &'a [f32],
+    x: &'a [f32],
+    /// Mean, inverse deviation, scale, mean of dy, minus the mean of dy xhat.
+    per_channel: [&'a [f32]; 5],
+    dx: &'a mut [f32],
+}
+
+impl Kernel for InputGradient<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let [mean, inverse_deviation, scale, mean_dy, minus_mean_dy_xhat] = self.per_channel;
+        let channels = mean.len();
+        let inputs = self.dy.chunks_exact(channels).zip(self.x.chunks_exact(channels));
+        for ((dy, x), dx) in inputs.zip(self.dx.chunks_exact_mut(channels)) {
+            for c in (0..channels).step_by(LANES) {
+                let load = |from: &[f32]| s.load_slice(&from[c..]);
+                let xhat = s.mul(s.sub(load(x), load(mean)), load(inverse_deviation));
+                let centred = s.sub(load(dy), load(mean_dy));
+                let rest = s.fma(xhat, load(minus_mean_dy_xhat), centred);
+                s.store_slice(&mut dx[c..], s.mul(load(scale), rest));
+            }
+        }
+    }
+}
+
+/// y = gamma (x - mean) / sqrt(variance + epsilon) + beta with the running statistics:
+/// [N, P, C] [C] [C] [C] [C] -> [N, P, C]
+pub fn batch_norm_inference(
+    g: &BatchNorm,
+    x: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    mean: &[f32],
+    variance: &[f32],
+    y: &mut [f32],
+) {
+    let mut inverse = Scratch::new(variance.len());
+    let mut inverse = inverse.get();
+    for (inverse, &variance) in inverse.iter_mut().zip(variance) {
+        *inverse = inverse_deviation(g, variance.into());
+    }
+    normalise(Isa::current(), x, [gamma, beta, mean, &inverse], y);
+}
