@@ -5,7 +5,10 @@ pub mod autograd;
 pub mod data;
 pub mod error;
 pub mod gradcheck;
+pub mod models;
+pub mod nn;
 pub mod ops;
+pub mod optim;
 
 mod shape;
 mod tensor;

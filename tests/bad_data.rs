@@ -43,10 +43,7 @@ fn load(directory: &Path) -> Result<(Split, Split)> {
 
 fn assert_is_good(directory: &Path) {
     let (train, test) = load(directory).unwrap();
-    assert_eq!(
-        (train.images.count, train.images.rows, train.images.columns),
-        (6, 4, 5)
-    );
+    assert_eq!((train.images.count, train.images.rows, train.images.columns), (6, 4, 5));
     assert_eq!(train.images.pixels, image_bytes(6, 4, 5)[16..]);
     assert_eq!(train.images.image(5), &image_bytes(6, 4, 5)[16 + 5 * 20..]);
     assert_eq!(train.labels, [2, 0, 1, 1, 0, 2]);
@@ -70,13 +67,7 @@ const fn case(
     spoil: fn(&Path),
     words: &'static [&'static str],
 ) -> Case {
-    Case {
-        number,
-        fault,
-        file,
-        spoil,
-        words,
-    }
+    Case { number, fault, file, spoil, words }
 }
 
 fn rewrite(path: &Path, change: impl FnOnce(Vec<u8>) -> Vec<u8>) {
@@ -137,10 +128,7 @@ const CASES: &[Case] = &[
 fn flip_a_stored_bit(path: &Path) {
     rewrite(path, |bytes| {
         let mut stored = gzip(&bytes, Compression::none());
-        let pixel = stored
-            .windows(4)
-            .position(|window| *window == bytes[40..44])
-            .unwrap();
+        let pixel = stored.windows(4).position(|window| *window == bytes[40..44]).unwrap();
         stored[pixel] ^= 1;
         stored
     });
@@ -152,29 +140,16 @@ fn write_bomb(path: &Path) {
     let mut bytes = Vec::new();
     let mut encoder = GzEncoder::new(&mut bytes, Compression::fast());
     encoder.write_all(&image_bytes(4, 4, 5)[..16]).unwrap();
-    assert_eq!(
-        io::copy(&mut io::repeat(0).take(1 << 30), &mut encoder).unwrap(),
-        1 << 30
-    );
+    assert_eq!(io::copy(&mut io::repeat(0).take(1 << 30), &mut encoder).unwrap(), 1 << 30);
     encoder.finish().unwrap();
-    assert!(
-        bytes.len() < 16 << 20,
-        "the bomb is meant to be small: {} bytes",
-        bytes.len()
-    );
+    assert!(bytes.len() < 16 << 20, "the bomb is meant to be small: {} bytes", bytes.len());
     bytes.truncate(bytes.len() - 100);
     fs::write(path, bytes).unwrap();
 }
 
 #[cfg(unix)]
 fn make_pipe(path: &Path) {
-    assert!(
-        std::process::Command::new("mkfifo")
-            .arg(path)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
 #[cfg(unix)]
@@ -185,30 +160,17 @@ fn link_to(path: &Path, target: &str) {
 
 #[test]
 fn every_fault_is_told_by_file_and_reason() {
-    for Case {
-        number,
-        fault,
-        file,
-        spoil,
-        words,
-    } in CASES
-    {
+    for Case { number, fault, file, spoil, words } in CASES {
         let directory = good_directory();
         let path = directory.path().join(file);
         spoil(&path);
         let error = load(directory.path()).expect_err(fault);
-        assert!(
-            matches!(error, Error::Input(_)),
-            "case {number}, {fault}: {error:?}"
-        );
+        assert!(matches!(error, Error::Input(_)), "case {number}, {fault}: {error:?}");
         let text = error.to_string();
         // A file that is not there is told by its directory and its name.
         let folder = directory.path().to_str().unwrap();
         for word in words.iter().chain([file, &folder]) {
-            assert!(
-                text.contains(word),
-                "case {number}, {fault}: no {word:?} in {text:?}"
-            );
+            assert!(text.contains(word), "case {number}, {fault}: no {word:?} in {text:?}");
         }
     }
 }
@@ -217,18 +179,12 @@ fn every_fault_is_told_by_file_and_reason() {
 fn a_directory_that_is_none_is_told() {
     let directory = good_directory();
     let absent = directory.path().join("absent");
-    for path in [
-        absent.as_path(),
-        &directory.path().join(TRAIN_IMAGES),
-        Path::new("fashion-mnits"),
-    ] {
+    for path in [absent.as_path(), &directory.path().join(TRAIN_IMAGES), Path::new("fashion-mnits")]
+    {
         let error = Source::locate(path).expect_err("not a directory");
         assert_eq!(error.exit_code(), 2);
         let text = error.to_string();
-        assert!(
-            text.contains(path.to_str().unwrap()) && text.contains("fashion-mnist"),
-            "{text}"
-        );
+        assert!(text.contains(path.to_str().unwrap()) && text.contains("fashion-mnist"), "{text}");
     }
 }
 
@@ -248,11 +204,7 @@ fn good_files_load_whatever_their_packing_and_suffix() {
         fs::write(suffixed(&compressed), gzip(&bytes, Compression::best())).unwrap();
         fs::remove_file(compressed.path().join(name)).unwrap();
 
-        fs::write(
-            without_suffix.path().join(name),
-            gzip(&bytes, Compression::default()),
-        )
-        .unwrap();
+        fs::write(without_suffix.path().join(name), gzip(&bytes, Compression::default())).unwrap();
 
         fs::rename(wrong_suffix.path().join(name), suffixed(&wrong_suffix)).unwrap();
 
@@ -276,10 +228,7 @@ fn a_located_directory_is_described() {
     assert_eq!((source.train_count(), source.test_count()), (6, 4));
     assert_eq!(source.class_names(), ["0", "1", "2"]);
 
-    assert_eq!(
-        source.fingerprint().keys().collect::<Vec<_>>(),
-        [&TRAIN_LABELS]
-    );
+    assert_eq!(source.fingerprint().keys().collect::<Vec<_>>(), [&TRAIN_LABELS]);
     source.load_test().unwrap();
     source.load_train().unwrap();
     assert_eq!(source.fingerprint().len(), 4);
@@ -305,9 +254,7 @@ fn a_file_that_changes_after_it_was_located_is_refused() {
 fn a_path_need_not_be_utf8() {
     use std::os::unix::ffi::OsStrExt;
     let directory = tempfile::tempdir().unwrap();
-    let inner = directory
-        .path()
-        .join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    let inner = directory.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
     fs::rename(good_directory().keep(), &inner).unwrap();
     assert_is_good(&inner);
 }

@@ -15,9 +15,7 @@ fn locate() -> Option<Source> {
             let required = std::env::var("TOILE_REQUIRE_DATA").is_ok_and(|value| value == "1");
             assert!(!required, "TOILE_REQUIRE_DATA=1, but {error}");
             // Written directly: the test harness would swallow a print.
-            io::stderr()
-                .write_all(format!("SKIPPED, no data: {error}\n").as_bytes())
-                .unwrap();
+            io::stderr().write_all(format!("SKIPPED, no data: {error}\n").as_bytes()).unwrap();
             None
         }
         Err(error) => panic!("{error}"),
@@ -49,11 +47,7 @@ fn it_is_the_published_data_set() {
     assert_balanced(&test, 1_000);
 
     // The constants that others normalise with: mean 0.2860, standard deviation 0.3530.
-    let values = train
-        .images
-        .pixels
-        .iter()
-        .map(|&pixel| f64::from(pixel) / 255.0);
+    let values = train.images.pixels.iter().map(|&pixel| f64::from(pixel) / 255.0);
     let (sum, squares) = values.fold((0.0, 0.0), |(sum, squares), x| (sum + x, squares + x * x));
     let count = train.images.pixels.len() as f64;
     let mean = sum / count;

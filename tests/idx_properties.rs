@@ -74,13 +74,8 @@ fn hostile_bytes() -> impl Strategy<Value = Vec<u8>> {
     let headed = (sizes, noise()).prop_map(|(sizes, body)| idx_bytes(UNSIGNED_BYTE, &sizes, &body));
     let gzip_headed = noise().prop_map(|body| [vec![0x1f, 0x8b, 8], body].concat());
     let contents = prop_oneof![noise(), headed, gzip_headed];
-    (contents, any::<bool>()).prop_map(|(bytes, packed)| {
-        if packed {
-            gzip(&bytes, Compression::fast())
-        } else {
-            bytes
-        }
-    })
+    (contents, any::<bool>())
+        .prop_map(|(bytes, packed)| if packed { gzip(&bytes, Compression::fast()) } else { bytes })
 }
 
 proptest! {

@@ -121,16 +121,8 @@ pub fn read(path: &Path, content: IdxContent) -> Result<IdxFile> {
     let mut hasher = Sha256::new();
     hasher.update(&header_bytes);
     hasher.update(&body);
-    let sha256 = hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    Ok(IdxFile {
-        header,
-        body,
-        sha256,
-    })
+    let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(IdxFile { header, body, sha256 })
 }
 
 enum Stream {
@@ -175,22 +167,14 @@ impl Reader {
         let mut file = BufReader::with_capacity(1 << 16, file);
         let start = file.fill_buf().map_err(|error| cannot_read(path, &error))?;
         if start.is_empty() {
-            return Err(input(
-                path,
-                "the file is empty, expected an IDX file; fetch it again",
-            ));
+            return Err(input(path, "the file is empty, expected an IDX file; fetch it again"));
         }
         let stream = if start.starts_with(&GZIP_MAGIC) {
             Stream::Gzip(Box::new(MultiGzDecoder::new(file)))
         } else {
             Stream::Plain(file)
         };
-        Ok(Reader {
-            path: path.to_owned(),
-            bytes_on_disk,
-            stream,
-            bytes_read: 0,
-        })
+        Ok(Reader { path: path.to_owned(), bytes_on_disk, stream, bytes_read: 0 })
     }
 
     /// Reads `limit` bytes, or fewer where the stream ends before.
@@ -222,10 +206,8 @@ impl Reader {
             return cannot_read(&self.path, error);
         };
         let cut = error.kind() == io::ErrorKind::UnexpectedEof;
-        let damaged = matches!(
-            error.kind(),
-            io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
-        );
+        let damaged =
+            matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData);
         if error.raw_os_error().is_some() || !(cut || damaged) {
             return cannot_read(&self.path, error);
         }
@@ -276,39 +258,28 @@ fn parse_header(bytes: &[u8], content: IdxContent) -> std::result::Result<IdxHea
             "truncated IDX header: {found} bytes, expected {expected}; fetch the file again"
         ));
     }
-    let dimensions: Vec<u32> = bytes[4..]
-        .chunks_exact(4)
-        .map(BigEndian::read_u32)
-        .collect();
+    let dimensions: Vec<u32> = bytes[4..].chunks_exact(4).map(BigEndian::read_u32).collect();
     if dimensions.contains(&0) {
         return Err(format!(
             "the header announces sizes {dimensions:?}, expected no zero among them"
         ));
     }
-    let body_bytes = dimensions
-        .iter()
-        .try_fold(1_u64, |product, &size| product.checked_mul(u64::from(size)));
+    let body_bytes =
+        dimensions.iter().try_fold(1_u64, |product, &size| product.checked_mul(u64::from(size)));
     if body_bytes.is_none_or(|body_bytes| body_bytes > MAX_FILE_BYTES - expected) {
         return Err(format!(
             "the header announces sizes {dimensions:?}, too large: the limit is {MAX_FILE_BYTES} bytes"
         ));
     }
     let size = |index: usize| dimensions.get(index).map_or(1, |&size| size as usize);
-    Ok(IdxHeader {
-        count: size(0),
-        rows: size(1),
-        columns: size(2),
-    })
+    Ok(IdxHeader { count: size(0), rows: size(1), columns: size(2) })
 }
 
 fn check_magic(magic: [u8; 4], content: IdxContent) -> std::result::Result<(), String> {
     if magic == content.magic() {
         return Ok(());
     }
-    let (expected, found) = (
-        BigEndian::read_u32(&content.magic()),
-        BigEndian::read_u32(&magic),
-    );
+    let (expected, found) = (BigEndian::read_u32(&content.magic()), BigEndian::read_u32(&magic));
     let expected = format!("expected {} (0x{expected:08x})", content.name());
     let [first, second, element_type, rank] = magic;
     Err(if (first, second) != (0, 0) {
@@ -343,24 +314,18 @@ fn require_regular(path: &Path, metadata: &fs::Metadata) -> Result<()> {
     if metadata.is_file() {
         return Ok(());
     }
-    let found = if metadata.is_dir() {
-        "a directory"
-    } else {
-        "a pipe, socket or device"
-    };
+    let found = if metadata.is_dir() { "a directory" } else { "a pipe, socket or device" };
     Err(input(path, format!("{found}, expected a regular file")))
 }
 
 fn cannot_open(path: &Path, error: &io::Error) -> Error {
     match error.kind() {
-        io::ErrorKind::NotFound => input(
-            path,
-            "no such file, expected an IDX file, plain or gzipped; put it there",
-        ),
-        io::ErrorKind::PermissionDenied => input(
-            path,
-            format!("cannot be opened ({error}); make it readable for this user"),
-        ),
+        io::ErrorKind::NotFound => {
+            input(path, "no such file, expected an IDX file, plain or gzipped; put it there")
+        }
+        io::ErrorKind::PermissionDenied => {
+            input(path, format!("cannot be opened ({error}); make it readable for this user"))
+        }
         io::ErrorKind::NotADirectory
         | io::ErrorKind::InvalidInput
         | io::ErrorKind::InvalidFilename => {
@@ -371,10 +336,7 @@ fn cannot_open(path: &Path, error: &io::Error) -> Error {
 }
 
 fn cannot_read(path: &Path, error: &io::Error) -> Error {
-    Error::Storage(format!(
-        "{}: reading failed ({error}); check the disk",
-        path.display()
-    ))
+    Error::Storage(format!("{}: reading failed ({error}); check the disk", path.display()))
 }
 
 fn input(path: &Path, problem: impl std::fmt::Display) -> Error {

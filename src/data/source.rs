@@ -100,10 +100,7 @@ impl Source {
     /// published one of a known data set; [`Error::Storage`] when reading fails.
     pub fn load_train(&mut self) -> Result<Split> {
         let images = self.train.images.read(self.known, &mut self.fingerprint)?;
-        Ok(Split {
-            images: into_images(images),
-            labels: self.train_labels.clone(),
-        })
+        Ok(Split { images: into_images(images), labels: self.train_labels.clone() })
     }
 
     /// Reads the test images and labels.
@@ -114,10 +111,7 @@ impl Source {
     pub fn load_test(&mut self) -> Result<Split> {
         let labels = self.test.labels.read(self.known, &mut self.fingerprint)?;
         let classes = self.class_names.len();
-        let stranger = labels
-            .body
-            .iter()
-            .position(|&label| usize::from(label) >= classes);
+        let stranger = labels.body.iter().position(|&label| usize::from(label) >= classes);
         if let Some(index) = stranger {
             return Err(Error::Input(format!(
                 "{}: label {} at index {index}, expected at most {}, the highest of the training labels",
@@ -127,10 +121,7 @@ impl Source {
             )));
         }
         let images = self.test.images.read(self.known, &mut self.fingerprint)?;
-        Ok(Split {
-            images: into_images(images),
-            labels: labels.body,
-        })
+        Ok(Split { images: into_images(images), labels: labels.body })
     }
 
     /// The name of the data set, or of its directory with everything but letters, digits, `.`,
@@ -149,10 +140,7 @@ impl Source {
     /// Rows and columns of every image.
     #[must_use]
     pub fn image_size(&self) -> (usize, usize) {
-        (
-            self.train.images.header.rows,
-            self.train.images.header.columns,
-        )
+        (self.train.images.header.rows, self.train.images.header.columns)
     }
 
     /// The number of training images.
@@ -203,12 +191,7 @@ impl DataFile {
     fn open(directory: &Path, name: &'static str, content: IdxContent) -> Result<DataFile> {
         let path = super::find_file(directory, name).unwrap_or_else(|| directory.join(name));
         let header = idx::read_header(&path, content)?;
-        Ok(DataFile {
-            name,
-            path,
-            content,
-            header,
-        })
+        Ok(DataFile { name, path, content, header })
     }
 
     /// Reads the file and notes its checksum in `fingerprint`; of a `known` data set only the
@@ -242,10 +225,8 @@ impl DataFile {
 }
 
 fn require_presence(directory: &Path) -> Result<()> {
-    let missing: Vec<_> = FILE_NAMES
-        .into_iter()
-        .filter(|name| super::find_file(directory, name).is_none())
-        .collect();
+    let missing: Vec<_> =
+        FILE_NAMES.into_iter().filter(|name| super::find_file(directory, name).is_none()).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -281,15 +262,8 @@ fn class_names(path: &Path, labels: &IdxFile) -> Result<Vec<String>> {
     for &label in &labels.body {
         occurs[usize::from(label)] = true;
     }
-    let classes = occurs
-        .iter()
-        .position(|&occurs| !occurs)
-        .unwrap_or(occurs.len());
-    match labels
-        .body
-        .iter()
-        .position(|&label| usize::from(label) >= classes)
-    {
+    let classes = occurs.iter().position(|&occurs| !occurs).unwrap_or(occurs.len());
+    match labels.body.iter().position(|&label| usize::from(label) >= classes) {
         None => Ok((0..classes).map(|class| class.to_string()).collect()),
         Some(index) => Err(Error::Input(format!(
             "{}: label {} at index {index}, although no label is {classes}; \
@@ -303,32 +277,16 @@ fn class_names(path: &Path, labels: &IdxFile) -> Result<Vec<String>> {
 /// The last part of a path, also where it is written `.` or `..`.
 fn directory_name(directory: &Path) -> String {
     let resolved = fs::canonicalize(directory).unwrap_or_else(|_| directory.to_owned());
-    let name = directory
-        .file_name()
-        .or(resolved.file_name())
-        .unwrap_or(OsStr::new("data"));
+    let name = directory.file_name().or(resolved.file_name()).unwrap_or(OsStr::new("data"));
     let keep = |letter: char| {
-        if letter.is_alphanumeric() || "._-".contains(letter) {
-            letter
-        } else {
-            '_'
-        }
+        if letter.is_alphanumeric() || "._-".contains(letter) { letter } else { '_' }
     };
     name.to_string_lossy().chars().map(keep).collect()
 }
 
 fn into_images(file: IdxFile) -> Images {
-    let IdxHeader {
-        count,
-        rows,
-        columns,
-    } = file.header;
-    Images {
-        count,
-        rows,
-        columns,
-        pixels: file.body,
-    }
+    let IdxHeader { count, rows, columns } = file.header;
+    Images { count, rows, columns, pixels: file.body }
 }
 
 #[cfg(test)]
@@ -361,13 +319,7 @@ mod tests {
         let found = "dd6678dd4d4a65187aea2998f0283b84b0954bdf39e390aedd72b021aca7a29e";
         let expected = "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9";
         let label_path = path.join(TRAIN_LABELS);
-        for word in [
-            label_path.to_str().unwrap(),
-            "fashion-mnist",
-            expected,
-            found,
-            "again",
-        ] {
+        for word in [label_path.to_str().unwrap(), "fashion-mnist", expected, found, "again"] {
             assert!(text.contains(word), "no {word:?} in {text:?}");
         }
     }

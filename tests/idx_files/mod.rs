@@ -18,9 +18,7 @@ pub fn idx_bytes(element_type: u8, sizes: &[u32], body: &[u8]) -> Vec<u8> {
 
 /// Images whose neighbouring pixels differ.
 pub fn image_bytes(count: u32, rows: u32, columns: u32) -> Vec<u8> {
-    let body: Vec<u8> = (0..count * rows * columns)
-        .map(|index| (index * 37 % 251) as u8)
-        .collect();
+    let body: Vec<u8> = (0..count * rows * columns).map(|index| (index * 37 % 251) as u8).collect();
     idx_bytes(UNSIGNED_BYTE, &[count, rows, columns], &body)
 }
 
