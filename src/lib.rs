@@ -4,4 +4,5 @@
 pub mod data;
 pub mod error;
 pub mod metrics;
+pub mod recipe;
 pub mod schedule;

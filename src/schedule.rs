@@ -24,13 +24,7 @@ pub struct PlateauSettings {
 
 impl Default for PlateauSettings {
     fn default() -> Self {
-        Self {
-            enabled: true,
-            factor: 0.2,
-            patience: 5,
-            min_delta: 1e-4,
-            floor: 1e-4,
-        }
+        Self { enabled: true, factor: 0.2, patience: 5, min_delta: 1e-4, floor: 1e-4 }
     }
 }
 
@@ -47,11 +41,7 @@ impl ReduceOnPlateau {
     /// A machine that has seen no epoch yet.
     #[must_use]
     pub fn new(settings: PlateauSettings) -> Self {
-        Self {
-            settings,
-            best: None,
-            wait: 0,
-        }
+        Self { settings, best: None, wait: 0 }
     }
 
     /// Takes the validation loss of the epoch that just ended and the learning rate it used;
@@ -89,10 +79,7 @@ pub struct EarlyStoppingSettings {
 
 impl Default for EarlyStoppingSettings {
     fn default() -> Self {
-        Self {
-            enabled: true,
-            patience: 10,
-        }
+        Self { enabled: true, patience: 10 }
     }
 }
 
@@ -119,12 +106,7 @@ impl EarlyStopping {
     /// A machine that has seen no epoch yet.
     #[must_use]
     pub fn new(settings: EarlyStoppingSettings) -> Self {
-        Self {
-            settings,
-            best_loss: None,
-            best_epoch: 0,
-            epoch: 0,
-        }
+        Self { settings, best_loss: None, best_epoch: 0, epoch: 0 }
     }
 
     /// Takes the validation loss of the epoch that just ended.
@@ -147,10 +129,7 @@ impl EarlyStopping {
             None => self.epoch,
         };
         let stop = self.settings.enabled && wait >= self.settings.patience && self.epoch > 1;
-        Verdict {
-            new_best,
-            stop: stop && !better,
-        }
+        Verdict { new_best, stop: stop && !better }
     }
 
     /// The best epoch so far, counted from 1; `None` before the first.
@@ -192,10 +171,7 @@ mod tests {
     }
 
     fn verdicts(patience: u32, losses: &[f64]) -> Vec<(bool, bool)> {
-        let mut stopping = EarlyStopping::new(EarlyStoppingSettings {
-            enabled: true,
-            patience,
-        });
+        let mut stopping = EarlyStopping::new(EarlyStoppingSettings { enabled: true, patience });
         losses
             .iter()
             .map(|&loss| {
@@ -246,71 +222,42 @@ mod tests {
 
     #[test]
     fn a_fall_of_exactly_min_delta_is_no_improvement() {
-        let settings = PlateauSettings {
-            patience: 1,
-            min_delta: 0.5,
-            floor: 0.0,
-            ..Default::default()
-        };
+        let settings =
+            PlateauSettings { patience: 1, min_delta: 0.5, floor: 0.0, ..Default::default() };
         assert_eq!(rates(settings, 1.0, &[2.0, 1.5]), [1.0, 0.2]);
         assert_eq!(rates(settings, 1.0, &[2.0, 1.25]), [1.0, 1.0]);
     }
 
     #[test]
     fn the_count_starts_again_after_each_reduction() {
-        let settings = PlateauSettings {
-            factor: 0.5,
-            patience: 2,
-            floor: 0.0,
-            ..Default::default()
-        };
+        let settings =
+            PlateauSettings { factor: 0.5, patience: 2, floor: 0.0, ..Default::default() };
         let flat = [1.0; 6];
-        assert_eq!(
-            rates(settings, 1.0, &flat),
-            [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
-        );
+        assert_eq!(rates(settings, 1.0, &flat), [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]);
     }
 
     #[test]
     fn the_floor_holds() {
-        let settings = PlateauSettings {
-            factor: 0.5,
-            patience: 1,
-            floor: 0.4,
-            ..Default::default()
-        };
-        assert_eq!(
-            rates(settings, 1.0, &[1.0, 1.0, 1.0, 1.0]),
-            [1.0, 0.5, 0.4, 0.4]
-        );
+        let settings =
+            PlateauSettings { factor: 0.5, patience: 1, floor: 0.4, ..Default::default() };
+        assert_eq!(rates(settings, 1.0, &[1.0, 1.0, 1.0, 1.0]), [1.0, 0.5, 0.4, 0.4]);
         // A rate that starts below the floor is never raised to it.
         assert_eq!(rates(settings, 0.1, &[1.0, 1.0]), [0.1, 0.1]);
     }
 
     #[test]
     fn not_a_number_waits_like_no_improvement() {
-        let settings = PlateauSettings {
-            factor: 0.5,
-            patience: 2,
-            floor: 0.0,
-            ..Default::default()
-        };
+        let settings =
+            PlateauSettings { factor: 0.5, patience: 2, floor: 0.0, ..Default::default() };
         let losses = [f64::NAN, f64::NAN, 1.0, f64::NAN, 0.5];
         assert_eq!(rates(settings, 1.0, &losses), [1.0, 0.5, 0.5, 0.5, 0.5]);
     }
 
     #[test]
     fn disabled_machines_change_nothing() {
-        let settings = PlateauSettings {
-            enabled: false,
-            patience: 1,
-            ..Default::default()
-        };
+        let settings = PlateauSettings { enabled: false, patience: 1, ..Default::default() };
         assert_eq!(rates(settings, 1.0, &[1.0; 4]), [1.0; 4]);
-        let settings = EarlyStoppingSettings {
-            enabled: false,
-            patience: 1,
-        };
+        let settings = EarlyStoppingSettings { enabled: false, patience: 1 };
         let mut stopping = EarlyStopping::new(settings);
         for loss in [0.5, 1.0, 2.0, 3.0] {
             assert!(!stopping.observe(loss).stop);
@@ -322,13 +269,7 @@ mod tests {
     fn a_tie_is_not_better() {
         assert_eq!(
             verdicts(2, &[1.0, 1.0, 0.5, 0.5, 0.5]),
-            [
-                (true, false),
-                (false, false),
-                (true, false),
-                (false, false),
-                (false, true)
-            ]
+            [(true, false), (false, false), (true, false), (false, false), (false, true)]
         );
     }
 
@@ -336,14 +277,8 @@ mod tests {
     fn the_first_epoch_is_kept_and_never_stops() {
         let nan = f64::NAN;
         assert_eq!(verdicts(1, &[nan, nan]), [(true, false), (false, true)]);
-        assert_eq!(
-            verdicts(3, &[nan, nan, nan]),
-            [(true, false), (false, false), (false, true)]
-        );
-        assert_eq!(
-            verdicts(2, &[nan, 1.0, nan]),
-            [(true, false), (true, false), (false, false)]
-        );
+        assert_eq!(verdicts(3, &[nan, nan, nan]), [(true, false), (false, false), (false, true)]);
+        assert_eq!(verdicts(2, &[nan, 1.0, nan]), [(true, false), (true, false), (false, false)]);
     }
 
     #[test]
