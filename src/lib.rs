@@ -5,4 +5,5 @@ pub mod data;
 pub mod error;
 pub mod metrics;
 pub mod recipe;
+pub mod run_folder;
 pub mod schedule;
