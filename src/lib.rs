@@ -4,6 +4,7 @@
 pub mod data;
 pub mod error;
 pub mod metrics;
+pub mod progress;
 pub mod recipe;
 pub mod run_folder;
 pub mod schedule;
