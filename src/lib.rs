@@ -3,8 +3,10 @@
 
 pub mod data;
 pub mod error;
+pub mod evaluate;
 pub mod metrics;
 pub mod progress;
 pub mod recipe;
 pub mod run_folder;
 pub mod schedule;
+pub mod train;

@@ -45,7 +45,7 @@ impl Estimate {
 pub(super) fn position_text(position: &Position, estimate: &Estimate) -> String {
     let mut text = String::new();
     if let Some((loss, accuracy)) = position.running {
-        let _ = write!(text, "loss {}  acc {}", number(loss), percentage(accuracy));
+        let _ = write!(text, "loss {}  acc {:.1}%", number(loss), 100.0 * accuracy);
     }
     if let Some(rate) = estimate.images_per_second {
         let _ = write!(text, "  {} img/s", whole(rate));
@@ -148,7 +148,7 @@ pub fn evaluation_text(evaluation: &Evaluation) -> String {
 
 /// At most 8 characters.
 fn number(value: f64) -> String {
-    if value.abs() < 1000.0 { format!("{value:.4}") } else { format!("{value:.1e}") }
+    if value.abs() < 999.9 { format!("{value:.4}") } else { format!("{value:.1e}") }
 }
 
 /// At most 8 characters.
@@ -168,9 +168,9 @@ fn duration(seconds: f64) -> String {
     // A conversion from float saturates, and not a number becomes 0.
     let seconds = seconds.round() as u64;
     match seconds {
-        ..MINUTE => format!("{seconds}s"),
-        ..HOUR => format!("{}m {:02}s", seconds / MINUTE, seconds % MINUTE),
-        ..DAY => format!("{}h {:02}m", seconds / HOUR, seconds % HOUR / MINUTE),
+        0..MINUTE => format!("{seconds}s"),
+        MINUTE..HOUR => format!("{}m {:02}s", seconds / MINUTE, seconds % MINUTE),
+        HOUR..DAY => format!("{}h {:02}m", seconds / HOUR, seconds % HOUR / MINUTE),
         _ if seconds < 100 * DAY => format!("{}d {:02}h", seconds / DAY, seconds % DAY / HOUR),
         _ => ">99d".into(),
     }
