@@ -102,6 +102,8 @@ impl Progress {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         let template = ProgressStyle::with_template("{prefix} [{wide_bar}] {msg}");
         bar.set_style(template.expect("the template is valid").progress_chars("#>-"));
+        // Between epochs there is nothing to draw.
+        bar.finish_and_clear();
         let shown = Instant::now();
         Self { style, results, log, bar, plan: None, epoch: None, shown, fault: None }
     }
@@ -157,6 +159,7 @@ impl Progress {
     /// An epoch ended: its row, whether it is the best so far, and whether the learning rate
     /// of the next one is lower.
     pub fn epoch_ended(&mut self, row: &HistoryRow, best: bool, learning_rate_lowered: bool) {
+        self.bar.finish_and_clear();
         self.event(&Event::Epoch { row, best, learning_rate_lowered });
         if self.shows_progress() {
             self.log_line(&format::row(row, best, learning_rate_lowered));
@@ -167,6 +170,7 @@ impl Progress {
 
     /// Training ended after so many epochs, of which one was the best.
     pub fn stopped(&mut self, reason: StopReason, epochs: u64, best_epoch: Option<u64>) {
+        // A signal may have ended the run inside an epoch.
         self.bar.finish_and_clear();
         if self.shows_progress() {
             self.log_line(&format::stop_text(reason, epochs, best_epoch));
@@ -178,7 +182,6 @@ impl Progress {
     /// # Errors
     /// [`Error::Storage`] if results could not be written, a closed pipe excepted.
     pub fn ended(&mut self, summary: &Summary) -> Result<()> {
-        self.bar.finish_and_clear();
         if self.style == Style::Json {
             self.event(&Event::End(summary));
             return self.take_fault();

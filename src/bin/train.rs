@@ -10,7 +10,8 @@ use clap::Parser;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use toile::error::Result;
 use toile::progress::{Progress, Style};
-use toile::recipe::{Config, Overrides, RECIPES, limits};
+use toile::recipe::limits::{self, Real, Whole};
+use toile::recipe::{Config, Overrides, RECIPES};
 use toile::train::{TrainOptions, train};
 
 const EXAMPLES: &str = "\
@@ -27,7 +28,7 @@ Examples, where train stands for: cargo run --release --bin train --
 /// Train an image classifier and write its weights, history, report and pictures to a run
 /// folder, runs/<data>-<recipe>-NNN/ unless --out and --name say otherwise.
 #[derive(Debug, Parser)]
-#[command(name = "train", version, after_help = format!("{EXAMPLES}\n\n{}", common::ENVIRONMENT_AND_EXIT_CODES))]
+#[command(name = "train", version, allow_negative_numbers = true, after_help = format!("{EXAMPLES}\n\n{}", common::ENVIRONMENT_AND_EXIT_CODES))]
 struct Flags {
     /// fashion-mnist (found, else downloaded), or a folder with the four IDX files, plain or
     /// gzipped [default: fashion-mnist]
@@ -43,40 +44,40 @@ struct Flags {
     config: Option<PathBuf>,
 
     /// The most passes over the training images, 1 to 100000 [default: 50]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = |text: &str| limits::EPOCHS.parse(text))]
+    #[arg(long, value_name = "N", value_parser = whole(limits::EPOCHS))]
     epochs: Option<u64>,
 
     /// Images per optimizer step, 1 to 65536 [default: 128]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = |text: &str| limits::BATCH_SIZE.parse(text))]
+    #[arg(long, value_name = "N", value_parser = whole(limits::BATCH_SIZE))]
     batch_size: Option<u64>,
 
     /// The first learning rate, above 0 [default: 0.001]
-    #[arg(long, value_name = "RATE", allow_negative_numbers = true, value_parser = |text: &str| limits::LEARNING_RATE.parse(text))]
+    #[arg(long, value_name = "RATE", value_parser = real(limits::LEARNING_RATE))]
     lr: Option<f64>,
 
     /// Decides initial weights, order of images and dropout; the same seed gives the same
     /// weights, bit for bit, on any number of threads [default: 42]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = |text: &str| limits::SEED.parse(text))]
+    #[arg(long, value_name = "N", value_parser = whole(limits::SEED))]
     seed: Option<u64>,
 
     /// Images at the end of the training file that are held back for validation [default: 5000]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = |text: &str| limits::VAL_SIZE.parse(text))]
+    #[arg(long, value_name = "N", value_parser = whole(limits::VAL_SIZE))]
     val_size: Option<u64>,
 
     /// Train on the first N images only; the validation images stay the same [default: all]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = |text: &str| limits::LIMIT.parse(text))]
+    #[arg(long, value_name = "N", value_parser = whole(limits::LIMIT))]
     limit: Option<u64>,
 
     /// End the run, as if it had finished, after N optimizer steps in all [default: no limit]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = |text: &str| limits::MAX_STEPS.parse(text))]
+    #[arg(long, value_name = "N", value_parser = whole(limits::MAX_STEPS))]
     max_steps: Option<u64>,
 
     /// Save a checkpoint every N optimizer steps [default: each epoch, and every 60 seconds]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = |text: &str| limits::SAVE_EVERY.parse(text))]
+    #[arg(long, value_name = "N", value_parser = whole(limits::SAVE_EVERY))]
     save_every: Option<u64>,
 
     /// Worker threads, up to 64 [default: RAYON_NUM_THREADS, else one for each processor]
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = common::parse_threads)]
+    #[arg(long, value_name = "N", value_parser = common::parse_threads)]
     threads: Option<u64>,
 
     /// What computes
@@ -103,6 +104,14 @@ struct Flags {
     /// Show results and errors only
     #[arg(short, long)]
     quiet: bool,
+}
+
+fn whole(limit: Whole) -> impl Fn(&str) -> std::result::Result<u64, String> + Clone {
+    move |text| limit.parse(text)
+}
+
+fn real(limit: Real) -> impl Fn(&str) -> std::result::Result<f64, String> + Clone {
+    move |text| limit.parse(text)
 }
 
 fn recipe_names() -> PossibleValuesParser {
