@@ -4,11 +4,18 @@
 pub mod autograd;
 pub mod data;
 pub mod error;
+pub mod evaluate;
 pub mod gradcheck;
+pub mod metrics;
 pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+pub mod progress;
+pub mod recipe;
+pub mod run_folder;
+pub mod schedule;
+pub mod train;
 
 mod shape;
 mod tensor;
