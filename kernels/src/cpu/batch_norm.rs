@@ -138,30 +138,41 @@ impl<F: FnMut(usize, f64, f64, f64)> Kernel for MergeMoments<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let (images, channels) = (self.g.images(), self.g.channels());
-        for channel in (0..channels).step_by(LANES) {
-            // Lanes beyond the last channel merge whatever lies there, and are cut off.
-            let image = |n: usize| Moments {
-                count: self.g.pixels() as f64,
-                means: widen(s, &self.means[n * channels + channel..]),
-                squares: widen(s, &self.squares[n * channels + channel..]),
-            };
-            let shard = |shard: usize| {
-                let first = shard * SHARD;
-                let mut moments = image(first);
-                for n in first + 1..images.min(first + SHARD) {
-                    moments.merge(&image(n));
-                }
-                moments
-            };
-            let all = tree(Moments::NONE, images.div_ceil(SHARD), shard, |mut left, right| {
+        let shards = self.g.images().div_ceil(SHARD);
+        for channel in (0..self.g.channels()).step_by(LANES) {
+            let shard = |shard| self.shard(s, shard, channel);
+            let all = tree(Moments::NONE, shards, shard, |mut left, right| {
                 left.merge(&right);
                 left
             });
-            for lane in 0..LANES.min(channels - channel) {
+            for lane in 0..LANES.min(self.g.channels() - channel) {
                 (self.finish)(channel + lane, all.count, all.means[lane], all.squares[lane]);
             }
         }
+    }
+}
+
+// Methods and not closures: only they can be told to be inlined, see `Kernel`.
+impl<F> MergeMoments<'_, F> {
+    /// The moments of an image. Lanes beyond the last channel hold whatever lies there.
+    #[inline(always)]
+    fn image<S: Simd>(&self, s: S, n: usize, channel: usize) -> Moments {
+        let at = n * self.g.channels() + channel;
+        Moments {
+            count: self.g.pixels() as f64,
+            means: widen(s, &self.means[at..]),
+            squares: widen(s, &self.squares[at..]),
+        }
+    }
+
+    #[inline(always)]
+    fn shard<S: Simd>(&self, s: S, shard: usize, channel: usize) -> Moments {
+        let first = shard * SHARD;
+        let mut moments = self.image(s, first, channel);
+        for n in first + 1..self.g.images().min(first + SHARD) {
+            moments.merge(&self.image(s, n, channel));
+        }
+        moments
     }
 }
 
@@ -331,8 +342,12 @@ impl Kernel for InputGradient<'_> {
 impl ChannelBlock for InputGradient<'_> {
     #[inline(always)]
     fn run<S: Simd, const VECTORS: usize>(&mut self, s: S, channel: usize) {
-        let [mean, inverse_deviation, scale, mean_dy, minus_mean_dy_xhat] =
-            self.per_channel.map(|from| load_channels::<S, VECTORS>(s, from, channel));
+        let [mean, inverse_deviation, scale, mean_dy, minus_mean_dy_xhat] = self.per_channel;
+        let mean = load_channels::<S, VECTORS>(s, mean, channel);
+        let inverse_deviation = load_channels::<S, VECTORS>(s, inverse_deviation, channel);
+        let scale = load_channels::<S, VECTORS>(s, scale, channel);
+        let mean_dy = load_channels::<S, VECTORS>(s, mean_dy, channel);
+        let minus_mean_dy_xhat = load_channels::<S, VECTORS>(s, minus_mean_dy_xhat, channel);
         let channels = self.per_channel[0].len();
         let inputs = self.dy.chunks_exact(channels).zip(self.x.chunks_exact(channels));
         for ((dy, x), dx) in inputs.zip(self.dx.chunks_exact_mut(channels)) {

@@ -96,7 +96,11 @@ const MAX_LEVELS: usize = 28;
 pub(super) fn widen<S: Simd>(s: S, from: &[f32]) -> [f64; LANES] {
     let mut lanes = [0.0; LANES];
     s.store_slice(&mut lanes, s.load_slice(from));
-    lanes.map(f64::from)
+    let mut wide = [0.0; LANES];
+    for (wide, lane) in wide.iter_mut().zip(lanes) {
+        *wide = lane.into();
+    }
+    wide
 }
 
 /// The tree of [`crate::reference::tree_sum`] over `part(0)`, `part(1)`, ... `part(count - 1)`,
