@@ -9,19 +9,30 @@
 #[must_use]
 #[inline(always)]
 pub fn philox4x32(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+    rounds(counter.map(|word| [word]), key).map(|[word]| word)
+}
+
+/// Ten rounds on `N` counters with one key. The first index is the word, the second the counter,
+/// so that a loop over counters becomes vectors.
+#[inline(always)]
+fn rounds<const N: usize>(mut counters: [[u32; N]; 4], key: [u32; 2]) -> [[u32; N]; 4] {
     const MULTIPLIERS: [u64; 2] = [0xD251_1F53, 0xCD9E_8D57];
     const KEY_STEPS: [u32; 2] = [0x9E37_79B9, 0xBB67_AE85];
-    let [mut c0, mut c1, mut c2, mut c3] = counter;
     let [mut k0, mut k1] = key;
     for _ in 0..10 {
-        let p0 = MULTIPLIERS[0] * u64::from(c0);
-        let p1 = MULTIPLIERS[1] * u64::from(c2);
-        (c0, c1, c2, c3) =
-            ((p1 >> 32) as u32 ^ c1 ^ k0, p1 as u32, (p0 >> 32) as u32 ^ c3 ^ k1, p0 as u32);
+        let [c0, c1, c2, c3] = &mut counters;
+        for i in 0..N {
+            let p0 = MULTIPLIERS[0] * u64::from(c0[i]);
+            let p1 = MULTIPLIERS[1] * u64::from(c2[i]);
+            c0[i] = (p1 >> 32) as u32 ^ c1[i] ^ k0;
+            c1[i] = p1 as u32;
+            c2[i] = (p0 >> 32) as u32 ^ c3[i] ^ k1;
+            c3[i] = p0 as u32;
+        }
         k0 = k0.wrapping_add(KEY_STEPS[0]);
         k1 = k1.wrapping_add(KEY_STEPS[1]);
     }
-    [c0, c1, c2, c3]
+    counters
 }
 
 /// One endless sequence of words, named by what it is for.
@@ -47,6 +58,18 @@ impl Stream {
             [block as u32, (block >> 32) as u32, self.step, self.purpose],
             [self.seed as u32, (self.seed >> 32) as u32],
         )
+    }
+
+    /// Word `w` of block `first + i` at `[w][i]`, for `N` blocks at once.
+    #[must_use]
+    #[inline(always)]
+    pub fn blocks<const N: usize>(self, first: u64) -> [[u32; N]; 4] {
+        let mut counters = [[0; N], [0; N], [self.step; N], [self.purpose; N]];
+        for i in 0..N {
+            let block = first + i as u64;
+            (counters[0][i], counters[1][i]) = (block as u32, (block >> 32) as u32);
+        }
+        rounds(counters, [self.seed as u32, (self.seed >> 32) as u32])
     }
 
     /// The word at `index`.
@@ -117,6 +140,10 @@ mod tests {
         let stream = Stream { seed: 0x0123_4567_89ab_cdef, purpose: 7, step: 3 };
         let block = stream.block(5);
         assert_eq!([20, 21, 22, 23].map(|i| stream.word(i)), block);
+        let many = stream.blocks::<16>(0xFFFF_FFFB);
+        for i in 0..16 {
+            assert_eq!(many.map(|words| words[i]), stream.block(0xFFFF_FFFB + i as u64));
+        }
         assert_ne!(block, Stream { step: 4, ..stream }.block(5));
         assert_ne!(block, Stream { purpose: 8, ..stream }.block(5));
         assert_ne!(block, Stream { seed: 1, ..stream }.block(5));

@@ -4,7 +4,9 @@
 //! is in the cache; these few numbers are merged in f64; a second pass normalises. Backward: the
 //! same with the two sums that dgamma and dbeta are, and dx.
 
-use super::channels::{ChannelBlock, channel_blocks, store_channels, totals, tree};
+use super::channels::{
+    ChannelBlock, channel_blocks, load_channels, store_channels, totals, tree, widen,
+};
 use super::elementwise::task_rows_len;
 use super::isa::Isa;
 use super::scratch::Scratch;
@@ -111,7 +113,7 @@ impl Moments {
 
     /// The moments of both sets together (Chan, Golub and LeVeque, 1979).
     #[inline(always)]
-    fn merge(mut self, other: Moments) -> Moments {
+    fn merge(&mut self, other: &Moments) {
         let count = self.count + other.count;
         let (share, between) = (other.count / count, self.count * other.count / count);
         for lane in 0..LANES {
@@ -120,7 +122,6 @@ impl Moments {
             self.squares[lane] = self.squares[lane] + other.squares[lane] + delta * delta * between;
         }
         self.count = count;
-        self
     }
 }
 
@@ -136,29 +137,42 @@ struct MergeMoments<'a, F> {
 impl<F: FnMut(usize, f64, f64, f64)> Kernel for MergeMoments<'_, F> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(mut self, _: S) {
-        let (images, channels) = (self.g.images(), self.g.channels());
-        for channel in (0..channels).step_by(LANES) {
-            let width = LANES.min(channels - channel);
-            let image = |n: usize| {
-                let from = n * channels + channel..n * channels + channel + width;
-                let mut moments = Moments { count: self.g.pixels() as f64, ..Moments::NONE };
-                for lane in 0..width {
-                    moments.means[lane] = self.means[from.clone()][lane].into();
-                    moments.squares[lane] = self.squares[from.clone()][lane].into();
-                }
-                moments
-            };
-            let shard = |shard: usize| {
-                let first = shard * SHARD;
-                let rest = first + 1..images.min(first + SHARD);
-                rest.fold(image(first), |moments, n| moments.merge(image(n)))
-            };
-            let all = tree(Moments::NONE, images.div_ceil(SHARD), shard, Moments::merge);
-            for lane in 0..width {
+    fn run<S: Simd>(mut self, s: S) {
+        let shards = self.g.images().div_ceil(SHARD);
+        for channel in (0..self.g.channels()).step_by(LANES) {
+            let shard = |shard| self.shard(s, shard, channel);
+            let all = tree(Moments::NONE, shards, shard, |mut left, right| {
+                left.merge(&right);
+                left
+            });
+            for lane in 0..LANES.min(self.g.channels() - channel) {
                 (self.finish)(channel + lane, all.count, all.means[lane], all.squares[lane]);
             }
         }
+    }
+}
+
+// Methods and not closures: only they can be told to be inlined, see `Kernel`.
+impl<F> MergeMoments<'_, F> {
+    /// The moments of an image. Lanes beyond the last channel hold whatever lies there.
+    #[inline(always)]
+    fn image<S: Simd>(&self, s: S, n: usize, channel: usize) -> Moments {
+        let at = n * self.g.channels() + channel;
+        Moments {
+            count: self.g.pixels() as f64,
+            means: widen(s, &self.means[at..]),
+            squares: widen(s, &self.squares[at..]),
+        }
+    }
+
+    #[inline(always)]
+    fn shard<S: Simd>(&self, s: S, shard: usize, channel: usize) -> Moments {
+        let first = shard * SHARD;
+        let mut moments = self.image(s, first, channel);
+        for n in first + 1..self.g.images().min(first + SHARD) {
+            moments.merge(&self.image(s, n, channel));
+        }
+        moments
     }
 }
 
@@ -195,13 +209,23 @@ struct Normalise<'a> {
 impl Kernel for Normalise<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd>(mut self, s: S) {
+        channel_blocks(s, self.mean.len(), &mut self);
+    }
+}
+
+impl ChannelBlock for Normalise<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const VECTORS: usize>(&mut self, s: S, channel: usize) {
+        let mean = load_channels::<S, VECTORS>(s, self.mean, channel);
+        let scale = load_channels::<S, VECTORS>(s, self.scale, channel);
+        let beta = load_channels::<S, VECTORS>(s, self.beta, channel);
         let channels = self.mean.len();
         for (x, y) in self.x.chunks_exact(channels).zip(self.y.chunks_exact_mut(channels)) {
-            for c in (0..channels).step_by(LANES) {
-                let deviation = s.sub(s.load_slice(&x[c..]), s.load_slice(&self.mean[c..]));
-                let (scale, beta) = (s.load_slice(&self.scale[c..]), s.load_slice(&self.beta[c..]));
-                s.store_slice(&mut y[c..], s.fma(deviation, scale, beta));
+            let (x, y) = (&x[channel..], &mut y[channel..]);
+            for i in 0..VECTORS {
+                let deviation = s.sub(s.load_slice(&x[i * LANES..]), mean[i]);
+                s.store_slice(&mut y[i * LANES..], s.fma(deviation, scale[i], beta[i]));
             }
         }
     }
@@ -279,11 +303,8 @@ impl ChannelBlock for ImageGradients<'_> {
     #[inline(always)]
     fn run<S: Simd, const VECTORS: usize>(&mut self, s: S, channel: usize) {
         let zeros = [s.splat(0.0); VECTORS];
-        let (mut means, mut inverses) = (zeros, zeros);
-        for (i, (mean, inverse)) in means.iter_mut().zip(&mut inverses).enumerate() {
-            *mean = s.load_slice(&self.mean[channel + i * LANES..]);
-            *inverse = s.load_slice(&self.inverse_deviation[channel + i * LANES..]);
-        }
+        let means = load_channels::<S, VECTORS>(s, self.mean, channel);
+        let inverses = load_channels::<S, VECTORS>(s, self.inverse_deviation, channel);
         let (mut sums, mut xhat_sums) = (zeros, zeros);
         for pixel in (channel..self.x.len()).step_by(self.mean.len()) {
             let statistics = means.iter().zip(&inverses);
@@ -313,17 +334,30 @@ struct InputGradient<'a> {
 impl Kernel for InputGradient<'_> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
+    fn run<S: Simd>(mut self, s: S) {
+        channel_blocks(s, self.per_channel[0].len(), &mut self);
+    }
+}
+
+impl ChannelBlock for InputGradient<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const VECTORS: usize>(&mut self, s: S, channel: usize) {
         let [mean, inverse_deviation, scale, mean_dy, minus_mean_dy_xhat] = self.per_channel;
-        let channels = mean.len();
+        let mean = load_channels::<S, VECTORS>(s, mean, channel);
+        let inverse_deviation = load_channels::<S, VECTORS>(s, inverse_deviation, channel);
+        let scale = load_channels::<S, VECTORS>(s, scale, channel);
+        let mean_dy = load_channels::<S, VECTORS>(s, mean_dy, channel);
+        let minus_mean_dy_xhat = load_channels::<S, VECTORS>(s, minus_mean_dy_xhat, channel);
+        let channels = self.per_channel[0].len();
         let inputs = self.dy.chunks_exact(channels).zip(self.x.chunks_exact(channels));
         for ((dy, x), dx) in inputs.zip(self.dx.chunks_exact_mut(channels)) {
-            for c in (0..channels).step_by(LANES) {
-                let load = |from: &[f32]| s.load_slice(&from[c..]);
-                let xhat = s.mul(s.sub(load(x), load(mean)), load(inverse_deviation));
-                let centred = s.sub(load(dy), load(mean_dy));
-                let rest = s.fma(xhat, load(minus_mean_dy_xhat), centred);
-                s.store_slice(&mut dx[c..], s.mul(load(scale), rest));
+            let (dy, x, dx) = (&dy[channel..], &x[channel..], &mut dx[channel..]);
+            for i in 0..VECTORS {
+                let deviation = s.sub(s.load_slice(&x[i * LANES..]), mean[i]);
+                let xhat = s.mul(deviation, inverse_deviation[i]);
+                let centred = s.sub(s.load_slice(&dy[i * LANES..]), mean_dy[i]);
+                let rest = s.fma(xhat, minus_mean_dy_xhat[i], centred);
+                s.store_slice(&mut dx[i * LANES..], s.mul(scale[i], rest));
             }
         }
     }

@@ -37,6 +37,20 @@ pub(super) fn channel_blocks<S: Simd>(s: S, channels: usize, block: &mut impl Ch
     }
 }
 
+/// `VECTORS` vectors of `from`, of which the first starts at `channel`.
+#[inline(always)]
+pub(super) fn load_channels<S: Simd, const VECTORS: usize>(
+    s: S,
+    from: &[f32],
+    channel: usize,
+) -> [S::V; VECTORS] {
+    let mut vectors = [s.splat(0.0); VECTORS];
+    for (i, vector) in vectors.iter_mut().enumerate() {
+        *vector = s.load_slice(&from[channel + i * LANES..]);
+    }
+    vectors
+}
+
 /// Writes sums of channels `channel..` as far as `to` goes.
 #[inline(always)]
 pub(super) fn store_channels<S: Simd>(s: S, to: &mut [f32], channel: usize, sums: &[S::V]) {
@@ -74,6 +88,21 @@ impl ChannelBlock for PixelSums<'_> {
     }
 }
 
+/// Levels of a tree over the shards of a batch: enough for 2^28 shards.
+const MAX_LEVELS: usize = 28;
+
+/// The first [`LANES`] numbers of `from` in f64; missing ones are 0.
+#[inline(always)]
+pub(super) fn widen<S: Simd>(s: S, from: &[f32]) -> [f64; LANES] {
+    let mut lanes = [0.0; LANES];
+    s.store_slice(&mut lanes, s.load_slice(from));
+    let mut wide = [0.0; LANES];
+    for (wide, lane) in wide.iter_mut().zip(lanes) {
+        *wide = lane.into();
+    }
+    wide
+}
+
 /// The tree of [`crate::reference::tree_sum`] over `part(0)`, `part(1)`, ... `part(count - 1)`,
 /// which are asked for in this order and not kept: like counting in binary, where every carry
 /// merges two parts.
@@ -84,7 +113,7 @@ pub(super) fn tree<P: Copy>(
     part: impl Fn(usize) -> P,
     merge: impl Fn(P, P) -> P,
 ) -> P {
-    let mut levels = [none; usize::BITS as usize];
+    let mut levels = [none; MAX_LEVELS];
     for i in 0..count {
         let carries = i.trailing_ones() as usize;
         levels[carries] = levels[..carries].iter().fold(part(i), |sum, &left| merge(left, sum));
@@ -108,24 +137,33 @@ struct Totals<'a, F> {
 impl<F: FnMut(usize, &[f64])> Kernel for Totals<'_, F> {
     type Output = ();
     #[inline(always)]
-    fn run<S: Simd>(mut self, _: S) {
-        for channel in (0..self.channels).step_by(LANES) {
-            let width = LANES.min(self.channels - channel);
-            let shards = self.sums.len().div_ceil((SHARD * self.channels).max(1));
+    fn run<S: Simd>(mut self, s: S) {
+        let channels = self.channels;
+        let shards = self.sums.len().div_ceil((SHARD * channels).max(1));
+        for channel in (0..channels).step_by(LANES) {
+            // Lanes beyond the last channel sum up whatever lies there, and are cut off.
             let shard_sum = |shard: usize| {
                 let mut sum = [0.0; LANES];
-                let shard = &self.sums[shard * SHARD * self.channels..];
-                for image in shard.chunks_exact(self.channels).take(SHARD) {
-                    for (sum, &x) in sum.iter_mut().zip(&image[channel..channel + width]) {
-                        *sum += f64::from(x);
-                    }
+                let from = shard * SHARD * channels + channel;
+                let to = self.sums.len().min((shard + 1) * SHARD * channels);
+                for image in (from..to).step_by(channels) {
+                    add(&mut sum, &widen(s, &self.sums[image..]));
                 }
                 sum
             };
-            let add = |a: [f64; LANES], b: [f64; LANES]| std::array::from_fn(|i| a[i] + b[i]);
-            let total = tree([0.0; LANES], shards, shard_sum, add);
-            (self.finish)(channel, &total[..width]);
+            let total = tree([0.0; LANES], shards, shard_sum, |mut left, right| {
+                add(&mut left, &right);
+                left
+            });
+            (self.finish)(channel, &total[..LANES.min(channels - channel)]);
         }
+    }
+}
+
+#[inline(always)]
+fn add(sum: &mut [f64; LANES], x: &[f64; LANES]) {
+    for (sum, x) in sum.iter_mut().zip(x) {
+        *sum += x;
     }
 }
 

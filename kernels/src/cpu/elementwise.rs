@@ -179,13 +179,15 @@ impl Kernel for Mask<'_> {
     }
 }
 
-/// The words of blocks `first..first + BLOCKS`. Written over arrays, so that the compiler draws
-/// all blocks at once in vectors.
+/// The words of blocks `first..first + BLOCKS`, in the order of the stream.
 #[inline(always)]
 fn draw(stream: Stream, first: u64) -> [u32; WORDS] {
+    let blocks = stream.blocks::<BLOCKS>(first);
     let mut words = [0; WORDS];
-    for (i, words) in words.chunks_exact_mut(4).enumerate() {
-        words.copy_from_slice(&stream.block(first + i as u64));
+    for i in 0..BLOCKS {
+        for w in 0..4 {
+            words[4 * i + w] = blocks[w][i];
+        }
     }
     words
 }
