@@ -1,14 +1,26 @@
 //! A training run from its settings to its results: the one call behind the `train` program.
 
+mod session;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Instant;
 
-use serde_json::Value;
+use toile_kernels::Isa;
+use toile_kernels::threads::Workers;
 
+use crate::checkpoint::{Architecture, Model};
+use crate::data::{Source, Split};
 use crate::error::{Error, Result};
-use crate::progress::Progress;
+use crate::evaluate::{evaluate_split, resident};
+use crate::metrics::Evaluation;
+use crate::models;
+use crate::progress::{Plan, Progress};
 use crate::recipe::{Config, DEFAULT_DATA};
-use crate::run_folder::{CONFIG, ENVIRONMENT, Environment, RunFolder};
+use crate::run_folder::{
+    CONFIG, ENVIRONMENT, EVALUATION, Environment, PREDICTIONS, REPORT_TEXT, RunFolder,
+};
+use session::{Parts, Session};
 
 pub use crate::progress::{StopReason, Summary};
 
@@ -57,8 +69,9 @@ pub struct TrainOptions {
 ///
 /// # Errors
 /// Every [`Error`]; the run folder keeps what was done until then.
-pub fn train(options: &TrainOptions, _progress: &mut Progress) -> Result<Summary> {
+pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary> {
     options.device.check()?;
+    let isa = Isa::from_environment().map_err(Error::Input)?;
     let mut config = options.config.clone();
     config.check()?;
     // The settings must mean the same data when they are used from another folder.
@@ -67,12 +80,72 @@ pub fn train(options: &TrainOptions, _progress: &mut Progress) -> Result<Summary
             Error::Storage(format!("cannot resolve {}: {fault}", config.data.display()))
         })?;
     }
+    let mut source = Source::locate(&config.data)?;
+    let (rows, columns) = source.image_size();
+    let architecture =
+        Architecture { network: models::REFERENCE.to_owned(), input: [rows, columns, 1] };
+    let parts = Parts::of(&config, source.train_count())?;
+    let workers = Workers::new(options.threads).map_err(Error::Failure)?;
+    let classes = source.class_names().to_vec();
+    let model = Model::new(architecture, classes, toile_kernels::Device::Cpu, config.seed)?;
+    let data = resident(source.load_train()?);
+
     let name = options.name.as_deref();
     let run =
         RunFolder::create(&options.out, &config.data, &config.recipe, name, options.overwrite)?;
     run.write(CONFIG, config.to_toml().as_bytes())?;
-    let environment = Environment::gather("unknown", options.threads, Value::Null);
+    write_environment(&run, isa, options.threads, &source)?;
+    progress.started(&Plan {
+        run: run.path().to_owned(),
+        recipe: config.recipe.clone(),
+        seed: config.seed,
+        epochs: parts.epochs(&config),
+        train_images: parts.training as u64,
+        validation_images: parts.validation.len() as u64,
+        classes: model.classes.clone(),
+        parameters: model.network.summary().parameters(),
+        threads: options.threads,
+        isa: isa.name().to_owned(),
+    });
+    let start = Instant::now();
+    let summary = workers.run(|| {
+        let mut session = Session::new(&config, &run, model, data, parts)?;
+        let ended = session.run(progress)?;
+        let test = source.load_test()?;
+        let evaluation = conclude(&session.into_best()?, &test, &run)?;
+        write_environment(&run, isa, options.threads, &source)?;
+        Ok(Summary {
+            run: run.path().to_owned(),
+            reason: ended.reason,
+            epochs: ended.epochs,
+            steps: ended.steps,
+            best_epoch: ended.best_epoch,
+            seconds: start.elapsed().as_secs_f64(),
+            evaluation: Some(evaluation),
+        })
+    })?;
+    progress.ended(&summary)?;
+    Ok(summary)
+}
+
+/// Evaluates the model that counts on the test images and writes the results.
+fn conclude(model: &Model, test: &Split, run: &RunFolder) -> Result<Evaluation> {
+    let (predictions, evaluation) = evaluate_split(model, test);
+    let json = serde_json::to_vec_pretty(&evaluation).expect("plain values");
+    run.write(PREDICTIONS, predictions.to_csv().as_bytes())?;
+    run.write(REPORT_TEXT, evaluation.report().to_string().as_bytes())?;
+    run.write(EVALUATION, &json)?;
+    Ok(evaluation)
+}
+
+fn write_environment(run: &RunFolder, isa: Isa, threads: usize, source: &Source) -> Result<()> {
+    let fingerprint = serde_json::to_value(source.fingerprint()).expect("plain text");
+    let data = serde_json::json!({
+        "name": source.name(),
+        "directory": source.directory().display().to_string(),
+        "sha256": fingerprint,
+    });
+    let environment = Environment::gather(isa.name(), threads, data);
     let environment = serde_json::to_vec_pretty(&environment).expect("plain values");
-    run.write(ENVIRONMENT, &environment)?;
-    Err(Error::Failure("training is not built yet".into()))
+    run.write(ENVIRONMENT, &environment)
 }
