@@ -160,8 +160,9 @@ struct Mask<'a> {
     y: &'a mut [f32],
 }
 
-/// Blocks that are drawn together, one a lane.
-const BLOCKS: usize = LANES;
+/// Blocks that are drawn together: two vectors of them, or the compiler unrolls the loop over them
+/// in full and then finds no vectors in it.
+const BLOCKS: usize = 2 * LANES;
 /// Words in so many blocks.
 const WORDS: usize = 4 * BLOCKS;
 
