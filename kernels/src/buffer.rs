@@ -135,7 +135,7 @@ impl Buffer {
     /// builds fill real numbers with NaN, so that reading what nobody wrote shows.
     #[must_use]
     pub fn unspecified(device: Device, kind: Kind, len: usize) -> Buffer {
-        let buffer = match device {
+        let mut buffer = match device {
             Device::Cpu => {
                 Buffer::Cpu(Memory::new(kind, if kind == Kind::Byte { 1 } else { 4 }, len))
             }
@@ -157,7 +157,7 @@ impl Buffer {
     /// A buffer of real numbers, all 0.
     #[must_use]
     pub fn zeros(device: Device, len: usize) -> Buffer {
-        let buffer = Buffer::unspecified(device, Kind::Real, len);
+        let mut buffer = Buffer::unspecified(device, Kind::Real, len);
         buffer.fill(0.0);
         buffer
     }
@@ -259,7 +259,13 @@ impl Buffer {
         matches!(self, Buffer::Reference(_))
     }
 
-    fn fill(&self, value: f32) {
+    /// Sets every real number to `value`.
+    ///
+    /// # Panics
+    /// If the elements are not real numbers.
+    #[track_caller]
+    pub fn fill(&mut self, value: f32) {
+        assert_eq!(self.kind(), Kind::Real, "only real numbers are filled");
         if self.is_wide() {
             self.memory().write::<f64>().fill(f64::from(value));
         } else {

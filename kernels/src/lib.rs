@@ -19,6 +19,7 @@
 pub mod buffer;
 pub mod cpu;
 pub mod geometry;
+pub mod peak;
 pub mod reference;
 pub mod rng;
 pub mod threads;

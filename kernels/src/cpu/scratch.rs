@@ -1,6 +1,6 @@
 //! Working memory of a kernel, taken from the free list.
 
-use crate::block::{Block, Write};
+use crate::block::{Block, Read, Write};
 
 /// f32 working memory with unspecified content.
 pub(crate) struct Scratch {
@@ -19,6 +19,11 @@ impl Scratch {
         let mut scratch = Scratch::new(len);
         scratch.get().fill(0.0);
         scratch
+    }
+
+    /// The numbers, for reading.
+    pub fn read(&self) -> Read<'_, f32> {
+        self.block.read(0..self.len)
     }
 
     /// The numbers.

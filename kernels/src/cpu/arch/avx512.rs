@@ -38,7 +38,7 @@ macro_rules! intrinsic {
 impl Simd for Avx512 {
     type V = __m512;
     // 28 sums, two vectors of the right operand and a broadcast: 31 of 32 registers.
-    const TILE_ROWS: usize = 14;
+    const TILE_ROWS: usize = 12;
     const TILE_VECTORS: usize = 2;
 
     #[inline(always)]
