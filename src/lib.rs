@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod autograd;
+pub mod checkpoint;
 pub mod data;
 pub mod error;
 pub mod evaluate;

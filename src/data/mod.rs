@@ -5,6 +5,7 @@
 //! one by one, so that test images stay closed until a training is over. Everything here is
 //! bytes in main memory: how they become numbers for a network is not this module's business.
 
+pub mod batches;
 mod fashion_mnist;
 pub mod idx;
 mod source;
