@@ -15,7 +15,7 @@ use crate::geometry::{BatchNorm, SHARD};
 use crate::threads;
 
 /// y = gamma (x - mean) inverse_deviation + beta with the batch's own statistics; the running ones
-/// move towards them: [N, P, C] [C] [C] -> [N, P, C] [C] [C] [C] [C]
+/// move towards them: [N, P, C] \[C\] \[C\] -> [N, P, C] \[C\] \[C\] \[C\] \[C\]
 #[allow(clippy::too_many_arguments)]
 pub fn batch_norm_forward(
     g: &BatchNorm,
@@ -58,7 +58,7 @@ fn inverse_deviation(g: &BatchNorm, variance: f64) -> f32 {
     (1.0 / (variance + f64::from(g.epsilon)).sqrt()) as f32
 }
 
-/// Mean and sum of squared deviations of an image's pixels: [P, C] -> [C] [C]
+/// Mean and sum of squared deviations of an image's pixels: [P, C] -> \[C\] \[C\]
 struct ImageMoments<'a> {
     image: &'a [f32],
     means: &'a mut [f32],
@@ -231,7 +231,7 @@ impl ChannelBlock for Normalise<'_> {
     }
 }
 
-/// dx, dgamma and dbeta: [N, P, C] [N, P, C] [C] [C] [C] -> [N, P, C] [C] [C]
+/// dx, dgamma and dbeta: [N, P, C] [N, P, C] \[C\] \[C\] \[C\] -> [N, P, C] \[C\] \[C\]
 #[allow(clippy::too_many_arguments)]
 pub fn batch_norm_backward(
     g: &BatchNorm,
@@ -281,7 +281,7 @@ pub fn batch_norm_backward(
     });
 }
 
-/// The sums of dy and of dy xhat over an image's pixels: [P, C] [P, C] -> [C] [C]
+/// The sums of dy and of dy xhat over an image's pixels: [P, C] [P, C] -> \[C\] \[C\]
 struct ImageGradients<'a> {
     dy: &'a [f32],
     x: &'a [f32],
@@ -364,7 +364,7 @@ impl ChannelBlock for InputGradient<'_> {
 }
 
 /// y = gamma (x - mean) / sqrt(variance + epsilon) + beta with the running statistics:
-/// [N, P, C] [C] [C] [C] [C] -> [N, P, C]
+/// [N, P, C] \[C\] \[C\] \[C\] \[C\] -> [N, P, C]
 pub fn batch_norm_inference(
     g: &BatchNorm,
     x: &[f32],

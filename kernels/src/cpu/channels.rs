@@ -59,7 +59,7 @@ pub(super) fn store_channels<S: Simd>(s: S, to: &mut [f32], channel: usize, sums
     }
 }
 
-/// The sums of an image's pixels: [P, C] -> [C]
+/// The sums of an image's pixels: [P, C] -> \[C\]
 pub(super) struct PixelSums<'a> {
     /// One image.
     pub image: &'a [f32],

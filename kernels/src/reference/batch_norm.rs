@@ -1,4 +1,4 @@
-//! Batch normalisation, a channel at a time: [N, P, C] in, [N, P, C] out, [C] for the rest.
+//! Batch normalisation, a channel at a time: [N, P, C] in, [N, P, C] out, \[C\] for the rest.
 
 use super::{Real, batch_sum, shards, tree_sum};
 use crate::geometry::BatchNorm;
