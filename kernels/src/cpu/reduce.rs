@@ -33,18 +33,23 @@ impl Kernel for MergeRange<'_> {
         for (i, out) in self.out.chunks_mut(LANES).enumerate() {
             let at = self.first + i * LANES;
             let len = out.len();
-            let part = |n: usize| s.load_slice(&self.parts[n * self.length + at..][..len]);
-            s.store_slice(out, tree(s, 0, count, &part));
+            // A stack of finished subtrees: after n parts it holds one for every bit that n has.
+            let mut subtrees = [s.splat(0.0); usize::BITS as usize];
+            let mut height = 0;
+            for n in 0..count {
+                let mut sum = s.load_slice(&self.parts[n * self.length + at..][..len]);
+                for _ in 0..(n + 1).trailing_zeros() {
+                    height -= 1;
+                    sum = s.add(subtrees[height], sum);
+                }
+                subtrees[height] = sum;
+                height += 1;
+            }
+            while height > 1 {
+                height -= 1;
+                subtrees[height - 1] = s.add(subtrees[height - 1], subtrees[height]);
+            }
+            s.store_slice(out, subtrees[0]);
         }
     }
-}
-
-/// The tree over parts `from..from + count`: the left subtree takes the largest power of two
-/// below `count`, which is what pairing neighbours level by level comes to.
-fn tree<S: Simd>(s: S, from: usize, count: usize, part: &impl Fn(usize) -> S::V) -> S::V {
-    if count == 1 {
-        return part(from);
-    }
-    let left = count.next_power_of_two() / 2;
-    s.add(tree(s, from, left, part), tree(s, from + left, count - left, part))
 }

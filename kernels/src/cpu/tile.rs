@@ -78,7 +78,10 @@ unsafe fn accumulate<S: Simd, const MR: usize, const NV: usize>(
         // SAFETY: the caller guarantees all elements that are named here.
         unsafe {
             let b = b.add(k * b_step);
-            let right: [S::V; NV] = core::array::from_fn(|v| s.load(b.add(v * LANES)));
+            let mut right = [s.splat(0.0); NV];
+            for (v, right) in right.iter_mut().enumerate() {
+                *right = s.load(b.add(v * LANES));
+            }
             for (r, row) in sums.iter_mut().enumerate() {
                 let left = s.splat(*a.at(r).add(k * a_step));
                 for (sum, right) in row.iter_mut().zip(right) {
@@ -99,10 +102,14 @@ fn load_tile<S: Simd, const MR: usize, const NV: usize>(
     stride: usize,
     width: usize,
 ) -> Sums<S::V, MR, NV> {
-    core::array::from_fn(|r| {
+    let mut sums = [[s.splat(0.0); NV]; MR];
+    for (r, sums) in sums.iter_mut().enumerate() {
         let row = &c[r * stride..r * stride + width];
-        core::array::from_fn(|v| s.load_slice(&row[(v * LANES).min(width)..]))
-    })
+        for (v, sum) in sums.iter_mut().enumerate() {
+            *sum = s.load_slice(&row[(v * LANES).min(width)..]);
+        }
+    }
+    sums
 }
 
 /// Writes a tile to `c`, whose rows are `stride` apart, `width` columns of it.
