@@ -67,18 +67,18 @@ impl Model {
     /// The content of a model file.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        let metadata = HashMap::from([
-            ("format_version".to_owned(), FORMAT_VERSION.to_string()),
-            ("architecture".to_owned(), json(&self.architecture)),
-            ("classes".to_owned(), json(&self.classes)),
-            ("preprocessing".to_owned(), json(&self.normalization)),
-        ]);
+        let metadata = [
+            ("format_version", FORMAT_VERSION.to_string()),
+            ("architecture", json(&self.architecture)),
+            ("classes", json(&self.classes)),
+            ("preprocessing", json(&self.normalization)),
+        ];
         let tensors = self.tensors();
         let views = tensors.iter().map(|(name, shape, bytes)| {
             let view = TensorView::new(Dtype::F32, shape.dims().to_vec(), bytes);
-            (name, view.expect("a tensor's bytes fit its shape"))
+            (name.as_str(), view.expect("a tensor's bytes fit its shape"))
         });
-        safetensors::serialize(views, Some(metadata)).expect("plain tensors serialise")
+        serialize(views, metadata)
     }
 
     /// SHA-256 of all tensors in the order of a model file, in hexadecimal.
@@ -221,6 +221,26 @@ fn read_whole(path: &Path) -> Result<Vec<u8>> {
     let file = std::fs::File::open(path).map_err(cannot_read)?;
     file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(cannot_read)?;
     Ok(bytes)
+}
+
+/// The content of a safetensors file, a function of tensors and metadata alone: the library
+/// writes metadata in the random order of a hash map, so the header is written again, sorted.
+pub(crate) fn serialize<'a>(
+    tensors: impl IntoIterator<Item = (&'a str, TensorView<'a>)>,
+    metadata: impl IntoIterator<Item = (&'static str, String)>,
+) -> Vec<u8> {
+    let metadata: HashMap<_, _> =
+        metadata.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let bytes = safetensors::serialize(tensors, Some(metadata)).expect("plain tensors serialise");
+    let length = u64::from_le_bytes(bytes[..8].try_into().expect("a header starts with 8 bytes"));
+    let (header, data) = bytes[8..].split_at(length as usize);
+    // A JSON object of this library is a sorted map.
+    let header: serde_json::Value = serde_json::from_slice(header).expect("a header is JSON");
+    let mut header = header.to_string();
+    while !header.len().is_multiple_of(8) {
+        header.push(' ');
+    }
+    [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
 }
 
 /// A value as JSON text.

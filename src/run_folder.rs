@@ -96,6 +96,29 @@ impl RunFolder {
     pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
         write_whole(&self.file(name), content)
     }
+
+    /// Like [`RunFolder::write`], and keeps the old content under the name `previous`. At every
+    /// moment one of the two names holds a whole file.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] that names the file.
+    pub fn replace(&self, name: &str, previous: &str, content: &[u8]) -> Result<()> {
+        let (file, kept) = (self.file(name), self.file(previous));
+        if file.exists() {
+            let keep = || -> io::Result<()> {
+                // A second name first: a rename would leave a moment without the first one.
+                let link = self.path.join(format!("{TEMPORARY}{previous}"));
+                let _ = std::fs::remove_file(&link);
+                std::fs::hard_link(&file, &link).or_else(|_| {
+                    // Some file systems have no hard links.
+                    std::fs::copy(&file, &link).map(drop)
+                })?;
+                std::fs::rename(&link, &kept)
+            };
+            keep().map_err(|fault| storage("keep the old checkpoint as", &kept, &fault))?;
+        }
+        self.write(name, content)
+    }
 }
 
 /// Writes a file so that readers, and a machine that loses power, see the old content or the

@@ -1,5 +1,6 @@
 //! A training run from its settings to its results: the one call behind the `train` program.
 
+mod saved;
 mod session;
 
 use std::ffi::OsString;

@@ -1,11 +1,12 @@
 //! The training loop: epochs of steps, validation, and what follows from it.
 
 use std::ops::Range;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use toile_kernels::geometry::SUMMARY_LEN;
 use toile_kernels::{Buffer, Device};
 
+use super::saved::{Checkpoint, Running, State};
 use crate::checkpoint::Model;
 use crate::data::batches::shuffled;
 use crate::error::{Error, Result};
@@ -14,8 +15,14 @@ use crate::ops::gather::Resident;
 use crate::optim::{Adam, AdamConstants};
 use crate::progress::{Progress, StopReason};
 use crate::recipe::Config;
-use crate::run_folder::{BEST_WEIGHTS, HistoryLog, HistoryRow, MetricsLog, RunFolder, StepMetrics};
+use crate::run_folder::{
+    BEST_WEIGHTS, HistoryLog, HistoryRow, LAST_CHECKPOINT, MetricsLog, PREVIOUS_CHECKPOINT,
+    RunFolder, StepMetrics,
+};
 use crate::schedule::{EarlyStopping, ReduceOnPlateau, Verdict};
+
+/// Without `--save-every`, a checkpoint is at most this old.
+const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Which images of the training file are trained on and which validate.
 #[derive(Clone)]
@@ -45,11 +52,16 @@ impl Parts {
         Ok(Parts { training: limited, validation: training..images })
     }
 
+    /// Optimizer steps of an epoch.
+    pub fn steps(&self, config: &Config) -> usize {
+        self.training.div_ceil(config.batch_size)
+    }
+
     /// The most epochs that a run can take.
     pub fn epochs(&self, config: &Config) -> u64 {
-        let steps = self.training.div_ceil(config.batch_size) as u64;
         let epochs = config.epochs as u64;
-        config.max_steps.map_or(epochs, |max| epochs.min(max.div_ceil(steps)))
+        let within = |max: u64| epochs.min(max.div_ceil(self.steps(config) as u64));
+        config.max_steps.map_or(epochs, within)
     }
 }
 
@@ -76,29 +88,15 @@ pub(super) struct Session<'a> {
     metrics: MetricsLog,
     /// Optimizer steps in all.
     step: u64,
+    /// The epoch in progress, counted from 1.
+    epoch: u64,
+    /// What the steps of that epoch came to, as far as the host has read it.
+    running: Running,
     /// The summaries of an epoch's steps; the host reads them when it wants to.
     ring: Buffer,
     /// The best epoch's weights as a model file, where the recipe keeps the best.
     best: Option<Vec<u8>>,
-}
-
-/// What an epoch's steps came to so far.
-#[derive(Default)]
-struct Running {
-    /// Steps of this epoch that were read from the ring.
-    read: usize,
-    images: usize,
-    loss_sum: f64,
-    hits: f64,
-}
-
-impl Running {
-    fn loss(&self) -> f64 {
-        self.loss_sum / self.images as f64
-    }
-    fn accuracy(&self) -> f64 {
-        self.hits / self.images as f64
-    }
+    last_save: Instant,
 }
 
 impl<'a> Session<'a> {
@@ -110,7 +108,6 @@ impl<'a> Session<'a> {
         parts: Parts,
     ) -> Result<Session<'a>> {
         let optimizer = Adam::new(model.network.parameters(), AdamConstants::default());
-        let steps = parts.training.div_ceil(config.batch_size);
         Ok(Session {
             config,
             run,
@@ -121,8 +118,11 @@ impl<'a> Session<'a> {
             history: HistoryLog::create(run)?,
             metrics: MetricsLog::create(run)?,
             step: 0,
-            ring: Buffer::zeros(Device::Cpu, steps * SUMMARY_LEN),
+            epoch: 1,
+            running: Running::default(),
+            ring: Buffer::zeros(Device::Cpu, parts.steps(config) * SUMMARY_LEN),
             best: None,
+            last_save: Instant::now(),
             model,
             data,
             parts,
@@ -131,23 +131,25 @@ impl<'a> Session<'a> {
 
     /// Trains until a limit is reached or the validation loss stops improving.
     pub fn run(&mut self, progress: &mut Progress) -> Result<Ended> {
-        let mut epoch = 0;
         let reason = loop {
-            epoch += 1;
-            let verdict = self.epoch(epoch, progress)?;
-            if self.steps_are_used_up() {
-                break StopReason::StepLimit;
+            let verdict = self.finish_epoch(progress)?;
+            let reason = if self.steps_are_used_up() {
+                Some(StopReason::StepLimit)
+            } else if verdict.stop {
+                Some(StopReason::EarlyStopping)
+            } else {
+                (self.epoch == self.config.epochs as u64).then_some(StopReason::EpochLimit)
+            };
+            if let Some(reason) = reason {
+                break reason;
             }
-            if verdict.stop {
-                break StopReason::EarlyStopping;
-            }
-            if epoch == self.config.epochs as u64 {
-                break StopReason::EpochLimit;
-            }
+            self.epoch += 1;
+            self.running = Running::default();
+            self.save()?;
         };
         let best_epoch = self.early_stopping.best_epoch().map(u64::from);
-        progress.stopped(reason, epoch, best_epoch);
-        Ok(Ended { reason, epochs: epoch, steps: self.step, best_epoch })
+        progress.stopped(reason, self.epoch, best_epoch);
+        Ok(Ended { reason, epochs: self.epoch, steps: self.step, best_epoch })
     }
 
     /// The model with the weights that count: the best by validation loss where the recipe
@@ -159,25 +161,25 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// One epoch, its validation and its row.
-    fn epoch(&mut self, epoch: u64, progress: &mut Progress) -> Result<Verdict> {
+    /// The steps that are left of the epoch, its validation and its row.
+    fn finish_epoch(&mut self, progress: &mut Progress) -> Result<Verdict> {
         let start = Instant::now();
-        progress.epoch_started(epoch);
-        let running = self.train_epoch(epoch, progress)?;
-        let train_seconds = start.elapsed().as_secs_f64();
+        progress.epoch_started(self.epoch);
+        self.train_epoch(start, progress)?;
+        let train_seconds = self.running.seconds + start.elapsed().as_secs_f64();
         let (val_loss, val_accuracy) = self.validate(progress);
 
         let verdict = self.early_stopping.observe(val_loss);
         let next_rate = self.plateau.next_learning_rate(val_loss, self.learning_rate);
         let row = HistoryRow {
-            epoch,
-            loss: running.loss(),
-            accuracy: running.accuracy(),
+            epoch: self.epoch,
+            loss: self.running.loss(),
+            accuracy: self.running.accuracy(),
             val_loss,
             val_accuracy,
             learning_rate: self.learning_rate,
-            seconds: start.elapsed().as_secs_f64(),
-            images_per_second: running.images as f64 / train_seconds,
+            seconds: self.running.seconds + start.elapsed().as_secs_f64(),
+            images_per_second: self.running.images as f64 / train_seconds,
         };
         self.keep(&verdict)?;
         self.metrics.sync()?;
@@ -202,26 +204,38 @@ impl<'a> Session<'a> {
         self.config.max_steps.is_some_and(|max| self.step >= max)
     }
 
-    /// All steps of an epoch, or as many as are left.
-    fn train_epoch(&mut self, epoch: u64, progress: &mut Progress) -> Result<Running> {
-        let number = u32::try_from(epoch).expect("epochs are limited");
+    /// The steps that are left of the epoch, or as many as the run has left.
+    fn train_epoch(&mut self, start: Instant, progress: &mut Progress) -> Result<()> {
+        let number = u32::try_from(self.epoch).expect("epochs are limited");
         let order = shuffled(self.parts.training, self.config.seed, number);
         let order = Buffer::from_slice(Device::Cpu, &order);
-        let mut running = Running::default();
-        for start in (0..order.len()).step_by(self.config.batch_size) {
+        let batch = self.config.batch_size;
+        for place in self.running.steps..self.parts.steps(self.config) {
             if self.steps_are_used_up() {
                 break;
             }
-            let end = (start + self.config.batch_size).min(order.len());
-            self.train_step(&order.slice(start..end), start / self.config.batch_size);
+            let end = ((place + 1) * batch).min(order.len());
+            self.train_step(&order.slice(place * batch..end), place);
+            if self.save_is_due() {
+                self.read_ring()?;
+                let before = self.running.seconds;
+                self.running.seconds += start.elapsed().as_secs_f64();
+                self.save()?;
+                self.running.seconds = before;
+            }
             if progress.is_due() {
-                self.read_ring(epoch, &mut running)?;
-                progress.trained(running.images as u64, running.loss(), running.accuracy());
+                self.read_ring()?;
+                self.tell(progress);
             }
         }
-        self.read_ring(epoch, &mut running)?;
+        self.read_ring()?;
+        self.tell(progress);
+        Ok(())
+    }
+
+    fn tell(&self, progress: &mut Progress) {
+        let running = &self.running;
         progress.trained(running.images as u64, running.loss(), running.accuracy());
-        Ok(running)
     }
 
     /// One optimizer step on the images that `order` names. It returns no number: loss, hits
@@ -240,27 +254,27 @@ impl<'a> Session<'a> {
     }
 
     /// Reads what the steps since the last read left in the ring, and logs it.
-    fn read_ring(&mut self, epoch: u64, running: &mut Running) -> Result<()> {
+    fn read_ring(&mut self) -> Result<()> {
         let batch = self.config.batch_size;
-        let before_epoch = (epoch - 1) * self.parts.training.div_ceil(batch) as u64;
+        let before_epoch = (self.epoch - 1) * self.parts.steps(self.config) as u64;
         let done = (self.step - before_epoch) as usize;
-        let unread = running.read * SUMMARY_LEN..done * SUMMARY_LEN;
+        let unread = self.running.steps * SUMMARY_LEN..done * SUMMARY_LEN;
         let summaries: Vec<f64> = self.ring.slice(unread).to_vec();
         for summary in summaries.chunks_exact(SUMMARY_LEN) {
-            let place = running.read;
+            let place = self.running.steps;
             let images = batch.min(self.parts.training - place * batch);
             let step = before_epoch + place as u64 + 1;
             let (loss, hits, updated) = (summary[0], summary[1], summary[2] != 0.0);
             if !updated {
-                return Err(not_finite(step, epoch, place + 1, loss));
+                return Err(not_finite(step, self.epoch, place + 1, loss));
             }
-            running.read += 1;
-            running.images += images;
-            running.loss_sum += loss * images as f64;
-            running.hits += hits;
+            self.running.steps += 1;
+            self.running.images += images;
+            self.running.loss_sum += loss * images as f64;
+            self.running.hits += hits;
             self.metrics.append(&StepMetrics {
                 step,
-                epoch,
+                epoch: self.epoch,
                 loss,
                 accuracy: hits / images as f64,
                 learning_rate: self.learning_rate,
@@ -278,6 +292,36 @@ impl<'a> Session<'a> {
         let loss: f64 = answers.losses.iter().map(|&loss| f64::from(loss)).sum();
         (loss / images, answers.hits as f64 / images)
     }
+
+    fn save_is_due(&self) -> bool {
+        let due_step = |every| self.step.is_multiple_of(every);
+        self.config.save_every.is_some_and(due_step) || self.last_save.elapsed() >= SAVE_INTERVAL
+    }
+
+    /// Writes a checkpoint; the one before it is kept beside it. The logs reach the disk first.
+    fn save(&mut self) -> Result<()> {
+        self.metrics.sync()?;
+        let bytes = self.checkpoint().to_bytes();
+        self.run.replace(LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, &bytes)?;
+        self.last_save = Instant::now();
+        Ok(())
+    }
+
+    fn checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            state: State::new(
+                self.step,
+                self.epoch,
+                self.running.clone(),
+                self.learning_rate,
+                self.plateau.clone(),
+                self.early_stopping.clone(),
+            ),
+            model: self.model.to_bytes(),
+            best: self.best.clone(),
+            moments: self.optimizer.moments().map(Buffer::to_vec),
+        }
+    }
 }
 
 fn not_finite(step: u64, epoch: u64, batch: usize, loss: f64) -> Error {
@@ -286,4 +330,90 @@ fn not_finite(step: u64, epoch: u64, batch: usize, loss: f64) -> Error {
         "{what} of step {step} (epoch {epoch}, batch {batch}) is not finite; the update was not \
          made and the weights of the best epoch so far are kept. Try a lower --lr"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::Architecture;
+    use crate::models;
+    use crate::ops::gather::Resident;
+    use crate::progress::Style;
+    use crate::shape::Shape;
+
+    impl Session<'_> {
+        /// Goes on from a checkpoint.
+        fn restore(&mut self, checkpoint: Checkpoint) {
+            let Checkpoint { state, model, best, moments } = checkpoint;
+            self.model = Model::from_bytes(&model, Device::Cpu).unwrap();
+            self.best = best;
+            for (moment, saved) in self.optimizer.moments_mut().into_iter().zip(&moments) {
+                moment.copy_from(saved);
+            }
+            (self.step, self.epoch, self.running) = (state.step, state.epoch, state.running);
+            self.learning_rate = state.learning_rate;
+            (self.plateau, self.early_stopping) = (state.plateau, state.early_stopping);
+        }
+    }
+
+    /// 40 images of noise with labels, of which 30 are trained on in batches of 8.
+    fn data() -> Resident {
+        let stream = toile_kernels::rng::Stream { seed: 5, purpose: 0, step: 0 };
+        let pixels: Vec<u8> = (0..40 * 784).map(|i| (stream.word(i) >> 24) as u8).collect();
+        let labels: Vec<u8> = (0..40).map(|i| i % 3).collect();
+        Resident {
+            pixels: Buffer::from_slice(Device::Cpu, &pixels),
+            labels: Buffer::from_slice(Device::Cpu, &labels),
+            image: Shape::new(&[28, 28, 1]),
+        }
+    }
+
+    fn session<'a>(config: &'a Config, run: &'a RunFolder) -> Session<'a> {
+        let architecture = Architecture { network: models::REFERENCE.into(), input: [28, 28, 1] };
+        let classes = ["a", "b", "c"].map(String::from).to_vec();
+        let model = Model::new(architecture, classes, Device::Cpu, config.seed).unwrap();
+        let parts = Parts::of(config, 40).unwrap();
+        Session::new(config, run, model, data(), parts).unwrap()
+    }
+
+    /// What is saved is all there is: a run that goes on from any checkpoint, inside an epoch or
+    /// between two, ends with the bits of the run that was never stopped.
+    #[test]
+    fn a_restored_run_ends_with_the_same_bits() {
+        let out = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let name = std::ffi::OsStr::new(name);
+            RunFolder::create(out.path(), "d".as_ref(), "r", Some(name), false).unwrap()
+        };
+        let config = Config {
+            epochs: 3,
+            batch_size: 8,
+            val_size: 10,
+            save_every: Some(1),
+            ..Config::of_recipe("reference").unwrap()
+        };
+        let mut progress = Progress::new(Style::Quiet);
+        let whole_run = folder("whole");
+        let mut whole = session(&config, &whole_run);
+        let ended = whole.run(&mut progress).unwrap();
+        assert_eq!((ended.epochs, ended.steps), (3, 12));
+        let expected = whole.checkpoint();
+
+        for stop in [1, 3, 4, 6, 9] {
+            let first = Config { max_steps: Some(stop), ..config.clone() };
+            let first_run = folder(&format!("first-{stop}"));
+            session(&first, &first_run).run(&mut progress).unwrap();
+            let name = if stop == 4 { LAST_CHECKPOINT } else { PREVIOUS_CHECKPOINT };
+            let bytes = std::fs::read(first_run.file(name))
+                .or_else(|_| std::fs::read(first_run.file(LAST_CHECKPOINT)))
+                .unwrap();
+            let second_run = folder(&format!("second-{stop}"));
+            let mut second = session(&config, &second_run);
+            second.restore(Checkpoint::from_bytes(&bytes).unwrap());
+            second.run(&mut progress).unwrap();
+            let mut found = second.checkpoint();
+            found.state.running.seconds = expected.state.running.seconds;
+            assert!(found == expected, "another end after a stop near step {stop}");
+        }
+    }
 }
