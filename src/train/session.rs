@@ -327,8 +327,8 @@ impl<'a> Session<'a> {
 fn not_finite(step: u64, epoch: u64, batch: usize, loss: f64) -> Error {
     let what = if loss.is_finite() { "a gradient" } else { "the loss" };
     Error::NotFinite(format!(
-        "{what} of step {step} (epoch {epoch}, batch {batch}) is not finite; the update was not \
-         made and the weights of the best epoch so far are kept. Try a lower --lr"
+        "{what} of step {step} (epoch {epoch}, batch {batch}) is not finite: the update was not \
+         made and the run stopped. The run folder keeps what earlier epochs left; try a lower --lr"
     ))
 }
 
