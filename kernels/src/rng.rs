@@ -64,11 +64,12 @@ impl Stream {
     #[must_use]
     #[inline(always)]
     pub fn blocks<const N: usize>(self, first: u64) -> [[u32; N]; 4] {
-        let mut counters = [[0; N], [0; N], [self.step; N], [self.purpose; N]];
-        for i in 0..N {
+        let (mut low, mut high) = ([0; N], [0; N]);
+        for (i, (low, high)) in low.iter_mut().zip(&mut high).enumerate() {
             let block = first + i as u64;
-            (counters[0][i], counters[1][i]) = (block as u32, (block >> 32) as u32);
+            (*low, *high) = (block as u32, (block >> 32) as u32);
         }
+        let counters = [low, high, [self.step; N], [self.purpose; N]];
         rounds(counters, [self.seed as u32, (self.seed >> 32) as u32])
     }
 

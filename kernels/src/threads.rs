@@ -86,5 +86,5 @@ pub fn chunks3<T: Send, U: Send, V: Send>(
 
 /// Whether `test` holds for every chunk: an order-free question, so any schedule may answer it.
 pub fn all_chunks<T: Sync>(data: &[T], length: usize, test: impl Fn(&[T]) -> bool + Sync) -> bool {
-    data.par_chunks(length).all(|chunk| test(chunk))
+    data.par_chunks(length).all(&test)
 }
