@@ -5,7 +5,7 @@
 //! algorithm) stays inside the device's folder. Each call runs where its first operand lives:
 //!
 //! - [`Device::Cpu`]: [`cpu`], SIMD and threads, real numbers in f32;
-//! - [`Device::Reference`]: [`reference`], plain loops in f64, the truth that the others are
+//! - [`Device::Reference`]: [`mod@reference`], plain loops in f64, the truth that the others are
 //!   tested against.
 //!
 //! Layouts: images NHWC, convolution weights HWIO, dense weights [in, out], all contiguous.
@@ -78,10 +78,10 @@ fn check_len(kernel: &str, operand: &str, found: usize, expected: usize) {
 }
 
 menu! {
-    /// x[i] = (pixels[order[i]] - offset) / divisor: a batch as real numbers.
+    /// `x[i] = (pixels[order[i]] - offset) / divisor`: a batch as real numbers.
     gather(g: Gather; pixels: u8[g.available() * g.image_len()], order: u32[g.images()]
         => x: Real[g.images() * g.image_len()]);
-    /// picked[i] = labels[order[i]]
+    /// `picked[i] = labels[order[i]]`
     gather_labels(g: Gather; labels: u8[g.available()], order: u32[g.images()]
         => picked: u8[g.images()]);
 
@@ -139,7 +139,7 @@ menu! {
 
     /// probabilities = softmax(logits), a row an image
     softmax(g: CrossEntropy; logits: Real[g.len()] => probabilities: Real[g.len()]);
-    /// losses = -ln softmax(logits)[label]; summary = (mean loss, hits, 0, 0), where a hit is an
+    /// `losses = -ln softmax(logits)[label]`, `summary = (mean loss, hits, 0, 0)`; a hit is an
     /// image whose first largest logit is its label's
     cross_entropy_forward(g: CrossEntropy; logits: Real[g.len()], labels: u8[g.images()]
         => probabilities: Real[g.len()], losses: Real[g.images()], summary: Real[SUMMARY_LEN]);
@@ -148,7 +148,7 @@ menu! {
         labels: u8[g.images()] => dlogits: Real[g.len()]);
 
     /// One update of all parameters, made only if the summary's loss and every gradient are
-    /// finite; summary[2] says whether it was
+    /// finite; `summary[2]` says whether it was
     adam(g: Adam; gradients: Real[g.len()] => values: Real[g.len()], first_moment: Real[g.len()],
         second_moment: Real[g.len()], summary: Real[SUMMARY_LEN]);
 }

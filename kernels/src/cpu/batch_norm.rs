@@ -15,7 +15,7 @@ use crate::geometry::{BatchNorm, SHARD};
 use crate::threads;
 
 /// y = gamma (x - mean) inverse_deviation + beta with the batch's own statistics; the running ones
-/// move towards them: [N, P, C] [C] [C] -> [N, P, C] [C] [C] [C] [C]
+/// move towards them: `[N, P, C] [C] [C] -> [N, P, C] [C] [C] [C] [C]`
 #[allow(clippy::too_many_arguments)]
 pub fn batch_norm_forward(
     g: &BatchNorm,
@@ -231,7 +231,7 @@ impl ChannelBlock for Normalise<'_> {
     }
 }
 
-/// dx, dgamma and dbeta: [N, P, C] [N, P, C] [C] [C] [C] -> [N, P, C] [C] [C]
+/// dx, dgamma and dbeta: `[N, P, C] [N, P, C] [C] [C] [C] -> [N, P, C] [C] [C]`
 #[allow(clippy::too_many_arguments)]
 pub fn batch_norm_backward(
     g: &BatchNorm,
@@ -364,7 +364,7 @@ impl ChannelBlock for InputGradient<'_> {
 }
 
 /// y = gamma (x - mean) / sqrt(variance + epsilon) + beta with the running statistics:
-/// [N, P, C] [C] [C] [C] [C] -> [N, P, C]
+/// `[N, P, C] [C] [C] [C] [C] -> [N, P, C]`
 pub fn batch_norm_inference(
     g: &BatchNorm,
     x: &[f32],

@@ -52,7 +52,7 @@ fn check_labels(g: &CrossEntropy, labels: &[u8]) {
 }
 
 /// losses = -ln softmax(logits)\[label\]; summary = (mean loss, hits, 0, 0):
-/// [N, K] [N] -> [N, K] [N] \[4\]
+/// `[N, K] [N] -> [N, K] [N] [4]`
 ///
 /// # Panics
 /// If a label is not less than the number of classes.
@@ -90,7 +90,7 @@ pub fn cross_entropy_forward(
     summary.copy_from_slice(&[(loss / g.images() as f64) as f32, hits as f32, 0.0, 0.0]);
 }
 
-/// dlogits = (probabilities - onehot(label)) (dloss / N): \[1\] [N, K] [N] -> [N, K]
+/// dlogits = (probabilities - onehot(label)) (dloss / N): `[1] [N, K] [N] -> [N, K]`
 ///
 /// # Panics
 /// If a label is not less than the number of classes.

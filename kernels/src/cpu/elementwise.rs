@@ -16,7 +16,7 @@ pub(super) fn task_rows_len(channels: usize) -> usize {
     (TASK_LEN / channels.max(1)).max(1) * channels.max(1)
 }
 
-/// y = x + bias, a channel at a time: [N P, C] [C] -> [N P, C]
+/// y = x + bias, a channel at a time: `[N P, C] [C] -> [N P, C]`
 pub fn bias_forward(g: &Channels, x: &[f32], bias: &[f32], y: &mut [f32]) {
     let (isa, len) = (Isa::current(), task_rows_len(g.channels()));
     threads::chunks(y, len, |task, y| {
@@ -44,7 +44,7 @@ impl Kernel for AddBias<'_> {
     }
 }
 
-/// dbias = the sum of dy over images and pixels: [N, P, C] -> [C]
+/// dbias = the sum of dy over images and pixels: `[N, P, C] -> [C]`
 pub fn bias_backward(g: &Channels, dy: &[f32], dbias: &mut [f32]) {
     let isa = Isa::current();
     let mut sums = Scratch::new(g.images() * g.channels());

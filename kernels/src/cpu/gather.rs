@@ -5,7 +5,7 @@ use super::simd::{Kernel, Simd};
 use crate::geometry::Gather;
 use crate::threads;
 
-/// x\[i\] = (pixels\[order\[i\]\] - offset) / divisor: [available, image] [N] -> [N, image]
+/// `x[i] = (pixels[order[i]] - offset) / divisor`: `[available, image] [N] -> [N, image]`
 ///
 /// # Panics
 /// If an entry of the order is not less than the number of available images.
@@ -42,7 +42,7 @@ impl Kernel for Convert<'_> {
     }
 }
 
-/// picked\[i\] = labels\[order\[i\]\]: [available] [N] -> [N]
+/// `picked[i] = labels[order[i]]`: `[available] [N] -> [N]`
 ///
 /// # Panics
 /// If an entry of the order is not less than the number of available images.

@@ -30,7 +30,7 @@ pub fn softmax<T: Real>(g: &CrossEntropy, logits: &[T], probabilities: &mut [T])
 }
 
 /// loss = ln(sum) - (x\[label\] - max), which is -ln softmax(x)\[label\]; summary = (mean of the losses
-/// as stored, hits, 0, 0): [N, K] [N] -> [N, K] [N] \[4\]
+/// as stored, hits, 0, 0): `[N, K] [N] -> [N, K] [N] [4]`
 ///
 /// # Panics
 /// If a label is not less than the number of classes.
@@ -56,7 +56,7 @@ pub fn cross_entropy_forward<T: Real>(
     summary.copy_from_slice(&values.map(T::nearest));
 }
 
-/// dlogits = (probabilities - onehot(label)) (dloss / N): \[1\] [N, K] [N] -> [N, K]
+/// dlogits = (probabilities - onehot(label)) (dloss / N): `[1] [N, K] [N] -> [N, K]`
 ///
 /// # Panics
 /// If a label is not less than the number of classes.

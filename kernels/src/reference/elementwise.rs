@@ -3,14 +3,14 @@
 use super::{Real, batch_sum};
 use crate::geometry::{Channels, Dropout, Elements};
 
-/// y\[i, c\] = x\[i, c\] + bias\[c\]: [N P, C] [C] -> [N P, C]
+/// `y[i, c] = x[i, c] + bias[c]`: `[N P, C] [C] -> [N P, C]`
 pub fn bias_forward<T: Real>(g: &Channels, x: &[T], bias: &[T], y: &mut [T]) {
     for i in 0..g.len() {
         y[i] = x[i] + bias[i % g.channels()];
     }
 }
 
-/// dbias\[c\] = sum over images and pixels of dy\[n, p, c\]: [N, P, C] -> [C]
+/// `dbias[c] = sum over images and pixels of dy[n, p, c]`: `[N, P, C] -> [C]`
 pub fn bias_backward<T: Real>(g: &Channels, dy: &[T], dbias: &mut [T]) {
     for c in 0..g.channels() {
         let image_sum = |n: usize| {

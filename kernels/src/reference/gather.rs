@@ -3,7 +3,7 @@
 use super::Real;
 use crate::geometry::Gather;
 
-/// x\[i\] = (pixels\[order\[i\]\] - offset) / divisor: [available, image] [N] -> [N, image]
+/// `x[i] = (pixels[order[i]] - offset) / divisor`: `[available, image] [N] -> [N, image]`
 ///
 /// # Panics
 /// If an entry of the order is not less than the number of available images.
@@ -17,7 +17,7 @@ pub fn gather<T: Real>(g: &Gather, pixels: &[u8], order: &[u32], x: &mut [T]) {
     }
 }
 
-/// picked\[i\] = labels\[order\[i\]\]: [available] [N] -> [N]
+/// `picked[i] = labels[order[i]]`: `[available] [N] -> [N]`
 ///
 /// # Panics
 /// If an entry of the order is not less than the number of available images.
