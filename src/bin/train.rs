@@ -88,7 +88,7 @@ struct Flags {
     #[arg(long, value_name = "DIR", default_value = "runs")]
     out: PathBuf,
 
-    /// The run folder's name inside --out [default: `<data>-<recipe>-NNN`]
+    /// The run folder's name inside --out; without one it is numbered, `<data>-<recipe>-NNN`
     #[arg(long)]
     name: Option<OsString>,
 
