@@ -10,6 +10,12 @@ use crate::tensor::Tensor;
 /// The largest relative error that a right gradient may show.
 pub const TOLERANCE: f64 = 1e-6;
 
+/// A function of some tensors.
+pub type Function = Box<dyn Fn(&[Tensor]) -> Tensor>;
+
+/// Makes an operation's cases.
+pub type Cases = fn(&mut Draw) -> Vec<Case>;
+
 /// One thing to check: a function of some tensors, and where to check it.
 pub struct Case {
     /// What is checked, with its sizes, for messages.
@@ -18,7 +24,7 @@ pub struct Case {
     /// nothing: then its result must want no gradient.
     pub inputs: Vec<(Shape, Vec<f64>)>,
     /// The function.
-    pub function: Box<dyn Fn(&[Tensor]) -> Tensor>,
+    pub function: Function,
 }
 
 /// A source of sizes and values for cases, a function of its seed.

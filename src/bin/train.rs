@@ -26,7 +26,7 @@ Examples, where train stands for: cargo run --release --bin train --
   train --json > run.jsonl                one JSON object a line, for programs";
 
 /// Train an image classifier and write its weights, history, report and pictures to a run
-/// folder, runs/<data>-<recipe>-NNN/ unless --out and --name say otherwise.
+/// folder, `runs/<data>-<recipe>-NNN/` unless --out and --name say otherwise.
 #[derive(Debug, Parser)]
 #[command(name = "train", version, allow_negative_numbers = true, after_help = format!("{EXAMPLES}\n\n{}", common::ENVIRONMENT_AND_EXIT_CODES))]
 struct Flags {
@@ -88,7 +88,7 @@ struct Flags {
     #[arg(long, value_name = "DIR", default_value = "runs")]
     out: PathBuf,
 
-    /// The run folder's name inside --out [default: <data>-<recipe>-NNN]
+    /// The run folder's name inside --out; without one it is numbered, `<data>-<recipe>-NNN`
     #[arg(long)]
     name: Option<OsString>,
 

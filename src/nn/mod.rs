@@ -1,7 +1,7 @@
 //! Layers, and the networks that are lists of them.
 //!
 //! A [`Layer`] is a description: plain data without numbers. [`Sequential`] gives the layers
-//! their parameters and names, and has [`plan`] turn the list into the stages that run.
+//! their parameters and names, and has `plan` turn the list into the stages that run.
 //!
 //! To add a layer: write `nn/<layer>.rs` and its line in the list below.
 

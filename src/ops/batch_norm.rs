@@ -1,5 +1,5 @@
 //! Batch normalisation (Ioffe and Szegedy, arXiv:1502.03167), a channel at a time:
-//! y = gamma (x - mean) / sqrt(variance + epsilon) + beta; [N, ..., C] with four times [C].
+//! y = gamma (x - mean) / sqrt(variance + epsilon) + beta; `[N, ..., C]` with four times `[C]`.
 //!
 //! In training, mean and variance (over n) are the batch's own, and the gradient passes through
 //! them: with x̂ = (x - mean) / sqrt(variance + epsilon) and means over images and pixels,
@@ -33,7 +33,7 @@ impl Default for Constants {
     }
 }
 
-/// Per-channel statistics, as the inference pass uses them: [C] each.
+/// Per-channel statistics, as the inference pass uses them: `[C]` each.
 #[derive(Clone)]
 pub struct RunningStatistics {
     /// The running mean.
@@ -55,7 +55,7 @@ impl Tensor {
     /// Normalises with the batch's own statistics and moves the running ones towards them.
     ///
     /// # Panics
-    /// If this is not [N, ..., C], or the other operands are not [C].
+    /// If this is not `[N, ..., C]`, or the other operands are not `[C]`.
     #[must_use]
     #[track_caller]
     pub fn batch_norm(
@@ -93,7 +93,7 @@ impl Tensor {
     /// Normalises with the running statistics, for inference: it has no gradient.
     ///
     /// # Panics
-    /// If this is not [N, ..., C], or the other operands are not [C].
+    /// If this is not `[N, ..., C]`, or the other operands are not `[C]`.
     #[must_use]
     #[track_caller]
     pub fn batch_norm_inference(

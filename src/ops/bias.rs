@@ -1,4 +1,4 @@
-//! y = x + bias, a channel at a time: [N, ..., C] [C] -> [N, ..., C].
+//! y = x + bias, a channel at a time: `[N, ..., C] [C] -> [N, ..., C]`.
 //!
 //! dx = dy; dbias = the sum of dy over images and pixels.
 
@@ -19,7 +19,7 @@ impl Tensor {
     /// Adds one number a channel; the channel is the innermost dimension.
     ///
     /// # Panics
-    /// If `bias` is not of shape [C].
+    /// If `bias` is not of shape `[C]`.
     #[must_use]
     #[track_caller]
     pub fn add_bias(&self, bias: &Tensor) -> Tensor {

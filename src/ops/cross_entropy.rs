@@ -1,4 +1,4 @@
-//! Softmax and cross-entropy: loss = mean over images of -ln softmax(logits)[label];
+//! Softmax and cross-entropy: loss = mean over images of `-ln softmax(logits)[label]`;
 //! [N, K] and N labels -> a scalar. dlogits = (softmax(logits) - onehot(label)) / N.
 
 use toile_kernels::geometry::{self, SUMMARY_LEN};
@@ -20,7 +20,7 @@ struct CrossEntropy {
 pub struct Loss {
     /// The mean loss, a scalar, in nats.
     pub mean: Tensor,
-    /// The loss of each image, [N].
+    /// The loss of each image, `[N]`.
     pub each: Buffer,
     /// softmax(logits), [N, K].
     pub probabilities: Buffer,

@@ -1,5 +1,5 @@
 //! A batch out of a data set that lives on the device as bytes:
-//! x[i] = (pixels[order[i]] - offset) / divisor, labels likewise. Bytes have no gradient.
+//! `x[i] = (pixels[order[i]] - offset) / divisor`, labels likewise. Bytes have no gradient.
 
 use toile_kernels::{Buffer, Kind, gather, gather_labels, geometry};
 

@@ -16,11 +16,11 @@ pub mod relu;
 pub mod reshape;
 
 use crate::autograd::{Backward, GradientSlots};
-use crate::gradcheck::{Case, Draw};
+use crate::gradcheck::Cases;
 use toile_kernels::Buffer;
 
 /// Every operation: the name of its file, and its gradient-check cases.
-pub const ALL: &[(&str, fn(&mut Draw) -> Vec<Case>)] = &[
+pub const ALL: &[(&str, Cases)] = &[
     ("add", add::cases),
     ("batch_norm", batch_norm::cases),
     ("bias", bias::cases),
