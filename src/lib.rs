@@ -98,3 +98,8 @@ pub use error::{Error, Result};
 pub use shape::Shape;
 pub use tensor::Tensor;
 pub use toile_kernels::{Buffer, Device};
+
+/// The README's program is compiled and run as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
