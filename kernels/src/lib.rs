@@ -1,1 +1,154 @@
-//! The compute kernels of toile.
+//! The compute kernels of toile: numbers in, numbers out. No tensor, no gradient, no layer.
+//!
+//! This page is the menu: every kernel's name, its operands and their lengths, a line each. A
+//! kernel says *what* it computes, at the size of a layer; *how* (packing, tiles, which
+//! algorithm) stays inside the device's folder. Each call runs where its first operand lives:
+//!
+//! - [`Device::Cpu`]: [`cpu`], SIMD and threads, real numbers in f32;
+//! - [`Device::Reference`]: [`reference`], plain loops in f64, the truth that the others are
+//!   tested against.
+//!
+//! Layouts: images NHWC, convolution weights HWIO, dense weights [in, out], all contiguous.
+//! See [`geometry`] for the letters. Every float sum has one order, a function of the kernel and
+//! its geometry: the same bits on any number of threads and on AVX2 and AVX-512.
+//!
+//! # Panics
+//! Every kernel panics if an operand's length, kind or device does not fit, or if one operand
+//! shares memory with another that is written.
+
+pub mod buffer;
+pub mod cpu;
+pub mod geometry;
+pub mod peak;
+pub mod reference;
+pub mod rng;
+pub mod threads;
+
+mod block;
+
+pub use block::release_unused_memory;
+pub use buffer::{Buffer, Device, Kind};
+pub use cpu::isa::{Isa, with_forced};
+
+use buffer::operand;
+use geometry::{
+    Adam, BatchNorm, Channels, Conv2d, CrossEntropy, Dropout, Elements, Gather, Gemm, Pool2d,
+    SUMMARY_LEN,
+};
+
+/// Turns each line of the menu into a function that checks the operands' lengths and calls the
+/// device's function of the same name; and the names into [`MENU`].
+macro_rules! menu {
+    ($($(#[$doc:meta])* $kernel:ident($g:ident: $geometry:ty;
+        $($input:ident: $input_type:ident[$input_len:expr]),+ =>
+        $($output:ident: $output_type:ident[$output_len:expr]),+);)*) => {
+        /// The names of all kernels.
+        pub const MENU: &[&str] = &[$(stringify!($kernel)),*];
+        $($(#[$doc])*
+        #[track_caller]
+        #[allow(clippy::too_many_arguments)]
+        pub fn $kernel($g: &$geometry, $($input: &Buffer,)* $($output: &mut Buffer,)*) {
+            let name = stringify!($kernel);
+            $(check_len(name, stringify!($input), $input.len(), $input_len);)*
+            $(check_len(name, stringify!($output), $output.len(), $output_len);)*
+            let [first, ..] = [$($input.device()),*];
+            match first {
+                Device::Cpu => {
+                    #[allow(dead_code)]
+                    type Real = f32;
+                    cpu::$kernel($g,
+                        $(&operand::read::<$input_type>(name, stringify!($input), $input, false),)*
+                        $(&mut operand::write::<$output_type>(name, stringify!($output), $output, false),)*)
+                }
+                Device::Reference => {
+                    #[allow(dead_code)]
+                    type Real = f64;
+                    reference::$kernel($g,
+                        $(&operand::read::<$input_type>(name, stringify!($input), $input, true),)*
+                        $(&mut operand::write::<$output_type>(name, stringify!($output), $output, true),)*)
+                }
+            }
+        })*
+    };
+}
+
+#[track_caller]
+fn check_len(kernel: &str, operand: &str, found: usize, expected: usize) {
+    assert_eq!(found, expected, "{kernel}: operand `{operand}` has another length than expected");
+}
+
+menu! {
+    /// x[i] = (pixels[order[i]] - offset) / divisor: a batch as real numbers.
+    gather(g: Gather; pixels: u8[g.available() * g.image_len()], order: u32[g.images()]
+        => x: Real[g.images() * g.image_len()]);
+    /// picked[i] = labels[order[i]]
+    gather_labels(g: Gather; labels: u8[g.available()], order: u32[g.images()]
+        => picked: u8[g.images()]);
+
+    /// c = a b: [M, K] [K, N] -> [M, N]
+    gemm_nn(g: Gemm; a: Real[g.left_len()], b: Real[g.right_len()] => c: Real[g.result_len()]);
+    /// c = a bᵀ: [M, K] [N, K] -> [M, N]
+    gemm_nt(g: Gemm; a: Real[g.left_len()], b: Real[g.right_len()] => c: Real[g.result_len()]);
+    /// c = aᵀ b: [K, M] [K, N] -> [M, N]; K is the batch and is summed by shards.
+    gemm_tn(g: Gemm; a: Real[g.left_len()], b: Real[g.right_len()] => c: Real[g.result_len()]);
+
+    /// y = x ⋆ w: [N, H, W, C] [Kh, Kw, C, O] -> [N, H', W', O]
+    conv2d_forward(g: Conv2d; x: Real[g.input_len()], w: Real[g.weight_len()]
+        => y: Real[g.output_len()]);
+    /// dx from dy and w
+    conv2d_backward_input(g: Conv2d; dy: Real[g.output_len()], w: Real[g.weight_len()]
+        => dx: Real[g.input_len()]);
+    /// dw from x and dy, summed by shards
+    conv2d_backward_weight(g: Conv2d; x: Real[g.input_len()], dy: Real[g.output_len()]
+        => dw: Real[g.weight_len()]);
+
+    /// y = x + bias, a channel at a time
+    bias_forward(g: Channels; x: Real[g.len()], bias: Real[g.channels()] => y: Real[g.len()]);
+    /// dbias = the sum of dy over images and pixels
+    bias_backward(g: Channels; dy: Real[g.len()] => dbias: Real[g.channels()]);
+    /// y = max(x, 0); NaN stays NaN
+    relu_forward(g: Elements; x: Real[g.len()] => y: Real[g.len()]);
+    /// dx = dy where y > 0, else 0; y is what the forward pass returned
+    relu_backward(g: Elements; y: Real[g.len()], dy: Real[g.len()] => dx: Real[g.len()]);
+    /// sum += x
+    add_assign(g: Elements; x: Real[g.len()] => sum: Real[g.len()]);
+    /// y = x / (1 - rate) where the mask keeps, else 0; backward is the same call on dy
+    dropout(g: Dropout; x: Real[g.len()] => y: Real[g.len()]);
+
+    /// y = gamma (x - mean) inverse_deviation + beta with the batch's own statistics; the running
+    /// ones move towards them (variance with n / (n - 1), taken as 1 where n = 1)
+    batch_norm_forward(g: BatchNorm; x: Real[g.len()], gamma: Real[g.channels()],
+        beta: Real[g.channels()] => y: Real[g.len()], mean: Real[g.channels()],
+        inverse_deviation: Real[g.channels()], running_mean: Real[g.channels()],
+        running_variance: Real[g.channels()]);
+    /// dx, dgamma and dbeta from what the forward pass saw and left
+    batch_norm_backward(g: BatchNorm; dy: Real[g.len()], x: Real[g.len()],
+        gamma: Real[g.channels()], mean: Real[g.channels()], inverse_deviation: Real[g.channels()]
+        => dx: Real[g.len()], dgamma: Real[g.channels()], dbeta: Real[g.channels()]);
+    /// y = gamma (x - mean) / sqrt(variance + epsilon) + beta with the running statistics
+    batch_norm_inference(g: BatchNorm; x: Real[g.len()], gamma: Real[g.channels()],
+        beta: Real[g.channels()], mean: Real[g.channels()], variance: Real[g.channels()]
+        => y: Real[g.len()]);
+
+    /// y = the window's maximum, code = its place in the window; the first of equals, NaN wins
+    max_pool2d_forward(g: Pool2d; x: Real[g.input_len()]
+        => y: Real[g.output_len()], codes: u8[g.output_len()]);
+    /// dx = the sum of dy over the windows whose maximum the pixel was
+    max_pool2d_backward(g: Pool2d; dy: Real[g.output_len()], codes: u8[g.output_len()]
+        => dx: Real[g.input_len()]);
+
+    /// probabilities = softmax(logits), a row an image
+    softmax(g: CrossEntropy; logits: Real[g.len()] => probabilities: Real[g.len()]);
+    /// losses = -ln softmax(logits)[label]; summary = (mean loss, hits, 0, 0), where a hit is an
+    /// image whose first largest logit is its label's
+    cross_entropy_forward(g: CrossEntropy; logits: Real[g.len()], labels: u8[g.images()]
+        => probabilities: Real[g.len()], losses: Real[g.images()], summary: Real[SUMMARY_LEN]);
+    /// dlogits = dloss (probabilities - onehot(label)) / N
+    cross_entropy_backward(g: CrossEntropy; dloss: Real[1], probabilities: Real[g.len()],
+        labels: u8[g.images()] => dlogits: Real[g.len()]);
+
+    /// One update of all parameters, made only if the summary's loss and every gradient are
+    /// finite; summary[2] says whether it was
+    adam(g: Adam; gradients: Real[g.len()] => values: Real[g.len()], first_moment: Real[g.len()],
+        second_moment: Real[g.len()], summary: Real[SUMMARY_LEN]);
+}

@@ -1,2 +1,169 @@
-//! Trains a network.
-fn main() {}
+//! Trains a network: flags in, a run folder out.
+
+mod common;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use toile::error::Result;
+use toile::progress::{Progress, Style};
+use toile::recipe::limits::{self, Real, Whole};
+use toile::recipe::{Config, Overrides, RECIPES};
+use toile::train::{TrainOptions, train};
+
+const EXAMPLES: &str = "\
+Settings come from the recipe, then --config, then flags; the later wins. The run folder's
+config.toml holds the result and can be given to --config.
+
+Examples, where train stands for: cargo run --release --bin train --
+  train                                   the reference run on Fashion-MNIST
+  train --data photos/idx --name photos   your own IDX files, into runs/photos/
+  train --limit 2000 --epochs 3           a quick look
+  train --config runs/latest/config.toml  the same experiment again
+  train --json > run.jsonl                one JSON object a line, for programs";
+
+/// Train an image classifier and write its weights, history, report and pictures to a run
+/// folder, runs/<data>-<recipe>-NNN/ unless --out and --name say otherwise.
+#[derive(Debug, Parser)]
+#[command(name = "train", version, allow_negative_numbers = true, after_help = format!("{EXAMPLES}\n\n{}", common::ENVIRONMENT_AND_EXIT_CODES))]
+struct Flags {
+    /// fashion-mnist (found, else downloaded), or a folder with the four IDX files, plain or
+    /// gzipped [default: fashion-mnist]
+    #[arg(long, value_name = "NAME|DIR")]
+    data: Option<PathBuf>,
+
+    /// The named settings to start from [default: reference]
+    #[arg(long, value_name = "NAME", value_parser = recipe_names())]
+    recipe: Option<String>,
+
+    /// A TOML file of settings, such as a run's config.toml; wins over the recipe
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+
+    /// The most passes over the training images, 1 to 100000 [default: 50]
+    #[arg(long, value_name = "N", value_parser = whole(limits::EPOCHS))]
+    epochs: Option<u64>,
+
+    /// Images per optimizer step, 1 to 65536 [default: 128]
+    #[arg(long, value_name = "N", value_parser = whole(limits::BATCH_SIZE))]
+    batch_size: Option<u64>,
+
+    /// The first learning rate, above 0 [default: 0.001]
+    #[arg(long, value_name = "RATE", value_parser = real(limits::LEARNING_RATE))]
+    lr: Option<f64>,
+
+    /// Decides initial weights, order of images and dropout; the same seed gives the same
+    /// weights, bit for bit, on any number of threads [default: 42]
+    #[arg(long, value_name = "N", value_parser = whole(limits::SEED))]
+    seed: Option<u64>,
+
+    /// Images at the end of the training file that are held back for validation [default: 5000]
+    #[arg(long, value_name = "N", value_parser = whole(limits::VAL_SIZE))]
+    val_size: Option<u64>,
+
+    /// Train on the first N images only; the validation images stay the same [default: all]
+    #[arg(long, value_name = "N", value_parser = whole(limits::LIMIT))]
+    limit: Option<u64>,
+
+    /// End the run, as if it had finished, after N optimizer steps in all [default: no limit]
+    #[arg(long, value_name = "N", value_parser = whole(limits::MAX_STEPS))]
+    max_steps: Option<u64>,
+
+    /// Save a checkpoint every N optimizer steps [default: each epoch, and every 60 seconds]
+    #[arg(long, value_name = "N", value_parser = whole(limits::SAVE_EVERY))]
+    save_every: Option<u64>,
+
+    /// Worker threads, up to 64 [default: RAYON_NUM_THREADS, else one for each processor]
+    #[arg(long, value_name = "N", value_parser = common::parse_threads)]
+    threads: Option<u64>,
+
+    /// What computes
+    #[arg(long, default_value = "cpu")]
+    device: common::DeviceFlag,
+
+    /// The folder that run folders lie in; `latest` in it points to the newest run
+    #[arg(long, value_name = "DIR", default_value = "runs")]
+    out: PathBuf,
+
+    /// The run folder's name inside --out [default: <data>-<recipe>-NNN]
+    #[arg(long)]
+    name: Option<OsString>,
+
+    /// Delete the earlier run of the same --name first; a folder that holds anything but a
+    /// run is never touched
+    #[arg(long)]
+    overwrite: bool,
+
+    /// Write one JSON object a line to stdout: start, epoch ..., end
+    #[arg(long)]
+    json: bool,
+
+    /// Show results and errors only
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+fn whole(limit: Whole) -> impl Fn(&str) -> std::result::Result<u64, String> + Clone {
+    move |text| limit.parse(text)
+}
+
+fn real(limit: Real) -> impl Fn(&str) -> std::result::Result<f64, String> + Clone {
+    move |text| limit.parse(text)
+}
+
+fn recipe_names() -> PossibleValuesParser {
+    let value =
+        |recipe: &toile::recipe::Recipe| PossibleValue::new(recipe.name).help(recipe.summary);
+    PossibleValuesParser::new(RECIPES.iter().map(value))
+}
+
+impl Flags {
+    fn overrides(&self) -> Overrides {
+        let size = |value: Option<u64>| {
+            value.map(|value| usize::try_from(value).expect("the limits fit any address space"))
+        };
+        Overrides {
+            recipe: self.recipe.clone(),
+            data: self.data.clone(),
+            epochs: size(self.epochs),
+            batch_size: size(self.batch_size),
+            learning_rate: self.lr,
+            seed: self.seed,
+            val_size: size(self.val_size),
+            limit: size(self.limit),
+            max_steps: self.max_steps,
+            save_every: self.save_every,
+            ..Overrides::default()
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    common::exit(|| run(&flags))
+}
+
+fn run(flags: &Flags) -> Result<u8> {
+    let mut progress = Progress::new(Style::detect(flags.json, flags.quiet));
+    let file = match &flags.config {
+        Some(path) => Overrides::load(path)?,
+        None => Overrides::default(),
+    };
+    let (threads, notice) = common::threads(flags.threads);
+    if let Some(notice) = notice {
+        progress.note(&notice);
+    }
+    let options = TrainOptions {
+        config: Config::resolve(&file, &flags.overrides())?,
+        out: flags.out.clone(),
+        name: flags.name.clone(),
+        overwrite: flags.overwrite,
+        threads,
+        device: flags.device.into(),
+    };
+    let summary = train(&options, &mut progress)?;
+    Ok(summary.reason.exit_code())
+}

@@ -1,1 +1,106 @@
 //! Data sets: where they are found and how they are read.
+//!
+//! A data set is four IDX files: images and labels of a training part and of a test part.
+//! [`Source::locate`] finds and checks them, by name or by directory; the parts are then loaded
+//! one by one, so that test images stay closed until a training is over. Everything here is
+//! bytes in main memory: how they become numbers for a network is not this module's business.
+
+pub mod batches;
+mod fashion_mnist;
+pub mod idx;
+mod source;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::Result;
+pub use source::Source;
+
+/// File name of the training images.
+pub const TRAIN_IMAGES: &str = "train-images-idx3-ubyte";
+/// File name of the training labels.
+pub const TRAIN_LABELS: &str = "train-labels-idx1-ubyte";
+/// File name of the test images.
+pub const TEST_IMAGES: &str = "t10k-images-idx3-ubyte";
+/// File name of the test labels.
+pub const TEST_LABELS: &str = "t10k-labels-idx1-ubyte";
+
+/// The names of the four files of a data set; on disk each may also end in `.gz`.
+pub const FILE_NAMES: [&str; 4] = [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS];
+
+/// Grey images of one size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Images {
+    /// The number of images.
+    pub count: usize,
+    /// Pixels from top to bottom.
+    pub rows: usize,
+    /// Pixels from left to right.
+    pub columns: usize,
+    /// Brightness, 0 to 255: `[count, rows, columns]`, the last running fastest.
+    pub pixels: Vec<u8>,
+}
+
+impl Images {
+    /// The `rows * columns` pixels of one image.
+    ///
+    /// # Panics
+    /// When `index` is not below `count`.
+    #[must_use]
+    #[track_caller]
+    pub fn image(&self, index: usize) -> &[u8] {
+        let size = self.rows * self.columns;
+        &self.pixels[index * size..][..size]
+    }
+}
+
+/// A training or a test part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Split {
+    /// The images.
+    pub images: Images,
+    /// The class number of each image, as many as there are images.
+    pub labels: Vec<u8>,
+}
+
+/// A data set that has a name of its own.
+#[derive(Debug)]
+struct KnownDataSet {
+    name: &'static str,
+    /// In the order of the class numbers.
+    class_names: &'static [&'static str],
+    /// File names, and SHA-256 of the unpacked files.
+    sha256: [(&'static str, &'static str); 4],
+    /// Finds a directory that holds all four files.
+    find: fn() -> Result<PathBuf>,
+}
+
+impl KnownDataSet {
+    /// # Panics
+    /// When `file_name` is not one of [`FILE_NAMES`].
+    fn sha256_of(&self, file_name: &str) -> &'static str {
+        let entry = self.sha256.iter().find(|(name, _)| *name == file_name);
+        entry.expect("every data set lists all four files").1
+    }
+}
+
+/// The name table: another data set is one more file beside this one, and its line here.
+static KNOWN_DATA_SETS: [&KnownDataSet; 1] = [&fashion_mnist::FASHION_MNIST];
+
+/// The names that [`Source::locate`] takes instead of a directory.
+pub fn known_names() -> impl Iterator<Item = &'static str> {
+    KNOWN_DATA_SETS.iter().map(|known| known.name)
+}
+
+fn known_by_name(name: &OsStr) -> Option<&'static KnownDataSet> {
+    KNOWN_DATA_SETS.into_iter().find(|known| name == known.name)
+}
+
+/// The path of one of [`FILE_NAMES`] in `directory`; the plain file goes before the gzipped one.
+/// A broken link counts as present, so that opening it says what is wrong.
+fn find_file(directory: &Path, name: &str) -> Option<PathBuf> {
+    [directory.join(name), directory.join(format!("{name}.gz"))]
+        .into_iter()
+        .find(|path| fs::symlink_metadata(path).is_ok())
+}

@@ -1,0 +1,137 @@
+//! The speed probe: trains and runs the reference network on made-up images and prints one JSON
+//! line. Training is dropout on, one fixed batch in memory, forward, backward and Adam; nothing
+//! is kept from step to step.
+//!
+//! ```text
+//! cargo run --release --example throughput -- --threads 2 --batch 128 --mode all
+//! ```
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use clap::{Parser, ValueEnum};
+use toile::nn::Sequential;
+use toile::optim::{Adam, AdamConstants};
+use toile::{Buffer, Device, Shape, Tensor, models};
+use toile_kernels::geometry::SUMMARY_LEN;
+use toile_kernels::rng::Stream;
+use toile_kernels::threads::Workers;
+use toile_kernels::{Isa, peak};
+
+/// Multiply-adds of a trained image, direct convolution: three passes but for the first layer's
+/// input gradient, times two for FLOP.
+const TRAIN_FLOP: f64 = 61_988_352.0;
+
+#[derive(Parser)]
+#[command(about = "Measures training and inference of the reference network")]
+struct Arguments {
+    /// Worker threads, 1 to 64
+    #[arg(long, default_value_t = 2)]
+    threads: usize,
+    /// Images of a training step
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    batch: u32,
+    /// The device
+    #[arg(long, default_value = "cpu")]
+    device: DeviceName,
+    /// What to measure
+    #[arg(long, default_value = "all")]
+    mode: Mode,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum DeviceName {
+    Cpu,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Train,
+    Infer,
+    All,
+}
+
+fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    let isa = Isa::from_environment().map_err(anyhow::Error::msg)?;
+    let workers = Workers::new(arguments.threads).map_err(anyhow::Error::msg)?;
+    let DeviceName::Cpu = arguments.device;
+    let line = workers.run(|| measure(&arguments, isa));
+    println!("{line}");
+    Ok(())
+}
+
+fn measure(arguments: &Arguments, isa: Isa) -> serde_json::Value {
+    let batch = arguments.batch as usize;
+    let mut line = serde_json::json!({
+        "threads": arguments.threads,
+        "batch": batch,
+        "isa": isa.name(),
+    });
+    let peak_gflops = peak::fma_gflops(arguments.threads);
+    line["peak_gflops"] = round(peak_gflops);
+    if arguments.mode != Mode::Infer {
+        let images_per_s = train(batch);
+        line["train_images_per_s"] = round(images_per_s);
+        line["train_gflops"] = round(images_per_s * TRAIN_FLOP / 1e9);
+    }
+    if arguments.mode != Mode::Train {
+        let network = network();
+        line["infer_images_per_s"] = round(1000.0 / infer(&network, 1000, 3, 8));
+        line["one_image_us"] = round(1e6 * infer(&network, 1, 50, 300));
+    }
+    line
+}
+
+fn round(x: f64) -> serde_json::Value {
+    ((x * 10.0).round() / 10.0).into()
+}
+
+fn network() -> Sequential {
+    Sequential::new(&models::reference(10), Shape::new(&[28, 28, 1]), Device::Cpu, 42)
+}
+
+/// `n` made-up images.
+fn images(n: usize) -> Tensor {
+    let stream = Stream { seed: 1, purpose: 0, step: 0 };
+    let pixels: Vec<f32> = (0..n as u64 * 784).map(|i| stream.uniform(i)).collect();
+    Tensor::new(Device::Cpu, Shape::new(&[n, 28, 28, 1]), &pixels)
+}
+
+/// Images per second of training: the median of at least 30 steps after 8.
+fn train(batch: usize) -> f64 {
+    let mut network = network();
+    let mut optimizer = Adam::new(network.parameters(), AdamConstants::default());
+    let x = images(batch);
+    let labels: Vec<u8> = (0..batch).map(|i| (i % 10) as u8).collect();
+    let labels = Buffer::from_slice(Device::Cpu, &labels);
+    let mut summary = Buffer::zeros(Device::Cpu, SUMMARY_LEN);
+    let mut step = 0;
+    let mut take_step = || {
+        let loss = network.forward_train(&x, 42, step).cross_entropy(&labels, &mut summary);
+        network.parameters().check_reached(&loss.mean.backward());
+        optimizer.update(network.parameters(), 1e-3, u64::from(step), &mut summary);
+        step += 1;
+    };
+    batch as f64 / median_seconds(8, 40, &mut take_step)
+}
+
+/// Median seconds of one inference of `n` images.
+fn infer(network: &Sequential, n: usize, warm_up: usize, rounds: usize) -> f64 {
+    let x = images(n);
+    median_seconds(warm_up, rounds, &mut || {
+        black_box(network.forward(&x).softmax());
+    })
+}
+
+fn median_seconds(warm_up: usize, rounds: usize, body: &mut impl FnMut()) -> f64 {
+    (0..warm_up).for_each(|_| body());
+    let time = |_| {
+        let start = Instant::now();
+        body();
+        start.elapsed().as_secs_f64()
+    };
+    let mut seconds: Vec<f64> = (0..rounds).map(time).collect();
+    seconds.sort_by(f64::total_cmp);
+    seconds[rounds / 2]
+}

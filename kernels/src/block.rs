@@ -1,0 +1,258 @@
+//! Blocks of memory: aligned, taken from and returned to a free list by size class, and lent out
+//! in ranges that are checked against each other at run time.
+//!
+//! Training asks for the same sizes in every step, so after the first step the free list serves
+//! all of them and the allocator sees none.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut, Range};
+use std::ptr::NonNull;
+use std::sync::Mutex;
+
+/// Every block starts on a cache line, so a 64-byte vector at its start never crosses one.
+const ALIGNMENT: usize = 64;
+
+/// What the elements of a block may be: plain numbers, for which any bit pattern is a value.
+///
+/// # Safety
+/// Every bit pattern must be valid, zero included, with an alignment of at most 64 bytes.
+pub unsafe trait Plain: Copy + Send + Sync + 'static {}
+// SAFETY: numbers are valid in every bit pattern and align to at most 8 bytes.
+unsafe impl Plain for f32 {}
+// SAFETY: as above.
+unsafe impl Plain for f64 {}
+// SAFETY: as above.
+unsafe impl Plain for u8 {}
+// SAFETY: as above.
+unsafe impl Plain for u32 {}
+
+/// A block that no one uses at present.
+struct Unused(NonNull<u8>);
+// SAFETY: an unused block is a plain address that only its holder touches.
+unsafe impl Send for Unused {}
+
+/// Unused blocks by size class.
+static FREE: Mutex<Vec<Vec<Unused>>> = Mutex::new(Vec::new());
+
+/// The size class of `bytes` and the size that its blocks have. Four classes to a doubling: at
+/// most a fifth of a block lies idle.
+fn size_class(bytes: usize) -> (usize, usize) {
+    let bytes = bytes.max(256);
+    let exponent = bytes.ilog2() as usize;
+    let quarter = (1usize << exponent) / 4;
+    let step = (bytes - (1 << exponent)).div_ceil(quarter);
+    (4 * exponent + step, (1 << exponent) + step * quarter)
+}
+
+fn layout(size: usize) -> Layout {
+    Layout::from_size_align(size, ALIGNMENT).expect("a block is smaller than the address space")
+}
+
+/// A block of memory, all of it initialised at all times.
+pub struct Block {
+    start: NonNull<u8>,
+    /// Bytes that may be used.
+    bytes: usize,
+    /// What is lent out at present.
+    loans: Mutex<Vec<Loan>>,
+}
+
+// SAFETY: `start` is owned by the block, and `lend` hands out overlapping ranges only to readers.
+unsafe impl Send for Block {}
+// SAFETY: as above; the ledger of loans is behind a mutex.
+unsafe impl Sync for Block {}
+
+#[derive(PartialEq)]
+struct Loan {
+    bytes: Range<usize>,
+    writes: bool,
+}
+
+impl Block {
+    /// A block of at least `bytes` bytes whose content is unspecified (but initialised).
+    pub fn new(bytes: usize) -> Block {
+        let (class, size) = size_class(bytes);
+        let unused = lock(&FREE).get_mut(class).and_then(Vec::pop);
+        let start = unused.map_or_else(
+            || {
+                // SAFETY: `size_class` never returns a size of 0.
+                let start = unsafe { alloc_zeroed(layout(size)) };
+                NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout(size)))
+            },
+            |unused| unused.0,
+        );
+        Block { start, bytes, loans: Mutex::default() }
+    }
+
+    /// Lends elements `range` for reading.
+    ///
+    /// # Panics
+    /// If the range leaves the block or someone is writing to a part of it.
+    #[track_caller]
+    pub fn read<T: Plain>(&self, range: Range<usize>) -> Read<'_, T> {
+        let bytes = self.lend::<T>(&range, false);
+        Read(Lent { block: self, bytes, elements: PhantomData })
+    }
+
+    /// Lends elements `range` for writing.
+    ///
+    /// # Panics
+    /// If the range leaves the block or any part of it is lent out already.
+    #[track_caller]
+    pub fn write<T: Plain>(&self, range: Range<usize>) -> Write<'_, T> {
+        let bytes = self.lend::<T>(&range, true);
+        Write(Lent { block: self, bytes, elements: PhantomData })
+    }
+
+    #[track_caller]
+    fn lend<T>(&self, range: &Range<usize>, writes: bool) -> Range<usize> {
+        let size = size_of::<T>();
+        let bytes = range.start * size..range.end * size;
+        assert!(
+            bytes.start <= bytes.end && bytes.end <= self.bytes,
+            "elements {range:?} of {size} bytes leave a block of {} bytes",
+            self.bytes
+        );
+        let mut loans = lock(&self.loans);
+        let clash = |l: &Loan| {
+            (l.writes || writes) && l.bytes.start < bytes.end && bytes.start < l.bytes.end
+        };
+        assert!(!loans.iter().any(clash), "a buffer is read and written at the same time");
+        loans.push(Loan { bytes: bytes.clone(), writes });
+        bytes
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let (class, _) = size_class(self.bytes);
+        let mut free = lock(&FREE);
+        if free.len() <= class {
+            free.resize_with(class + 1, Vec::new);
+        }
+        free[class].push(Unused(self.start));
+    }
+}
+
+/// Gives all unused blocks back to the system.
+pub fn release_unused_memory() {
+    for (class, blocks) in lock(&FREE).iter_mut().enumerate() {
+        let (exponent, step) = (class / 4, class % 4);
+        let size = (1usize << exponent) + step * ((1usize << exponent) / 4);
+        for block in blocks.drain(..) {
+            // SAFETY: the block was allocated with the layout of its class, and it is unused.
+            unsafe { dealloc(block.0.as_ptr(), layout(size)) };
+        }
+    }
+}
+
+/// Locks; a panic elsewhere leaves these lists whole, so poisoning does not matter.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+struct Lent<'a, T> {
+    block: &'a Block,
+    bytes: Range<usize>,
+    elements: PhantomData<T>,
+}
+
+impl<T> Lent<'_, T> {
+    fn start(&self) -> *mut T {
+        // SAFETY: `lend` checked that the range lies inside the block.
+        unsafe { self.block.start.as_ptr().add(self.bytes.start) }.cast()
+    }
+    fn len(&self) -> usize {
+        (self.bytes.end - self.bytes.start) / size_of::<T>()
+    }
+    fn give_back(&self, writes: bool) {
+        let loan = Loan { bytes: self.bytes.clone(), writes };
+        let mut loans = lock(&self.block.loans);
+        let position = loans.iter().position(|l| *l == loan).expect("a loan stays on the ledger");
+        loans.swap_remove(position);
+    }
+}
+
+/// Elements lent for reading.
+pub struct Read<'a, T>(Lent<'a, T>);
+
+impl<T> Deref for Read<'_, T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        // SAFETY: in bounds and unlent to writers (`lend`), aligned (blocks are to 64 bytes and
+        // the range to whole elements), initialised (`alloc_zeroed`), any bits valid (`Plain`).
+        unsafe { std::slice::from_raw_parts(self.0.start(), self.0.len()) }
+    }
+}
+
+impl<T> Drop for Read<'_, T> {
+    fn drop(&mut self) {
+        self.0.give_back(false);
+    }
+}
+
+/// Elements lent for writing.
+pub struct Write<'a, T>(Lent<'a, T>);
+
+impl<T> Deref for Write<'_, T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        // SAFETY: as for `Read`; this loan excludes all others.
+        unsafe { std::slice::from_raw_parts(self.0.start(), self.0.len()) }
+    }
+}
+
+impl<T> DerefMut for Write<'_, T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as for `Read`; this loan excludes all others, and `&mut self` excludes itself.
+        unsafe { std::slice::from_raw_parts_mut(self.0.start(), self.0.len()) }
+    }
+}
+
+impl<T> Drop for Write<'_, T> {
+    fn drop(&mut self) {
+        self.0.give_back(true);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_are_tight_and_in_order() {
+        let mut last = (0, 0);
+        for bytes in (1..70_000).step_by(7) {
+            let (class, size) = size_class(bytes);
+            assert!(size >= bytes && size * 4 <= bytes.max(256) * 5, "{bytes} -> {size}");
+            assert!((class, size) >= last);
+            assert_eq!(size_class(size), (class, size), "a class's own size belongs to it");
+            last = (class, size);
+        }
+    }
+
+    #[test]
+    fn disjoint_ranges_may_be_written_together() {
+        let block = Block::new(64);
+        let (mut a, mut b) = (block.write::<f32>(0..8), block.write::<f32>(8..16));
+        a.fill(1.0);
+        b.fill(2.0);
+        assert_eq!((a[7], b[0]), (1.0, 2.0));
+    }
+
+    #[test]
+    #[should_panic(expected = "read and written at the same time")]
+    fn overlapping_write_panics() {
+        let block = Block::new(64);
+        let _a = block.read::<f32>(0..9);
+        let _b = block.write::<f32>(8..16);
+    }
+
+    #[test]
+    #[should_panic(expected = "leave a block")]
+    fn range_outside_panics() {
+        let block = Block::new(64);
+        let _a = block.read::<f64>(0..9);
+    }
+}

@@ -1,0 +1,383 @@
+//! Batch normalisation, a channel at a time.
+//!
+//! Forward: a task an image finds the image's mean and squared deviations in f32 while the image
+//! is in the cache; these few numbers are merged in f64; a second pass normalises. Backward: the
+//! same with the two sums that dgamma and dbeta are, and dx.
+
+use super::channels::{
+    ChannelBlock, channel_blocks, load_channels, store_channels, totals, tree, widen,
+};
+use super::elementwise::task_rows_len;
+use super::isa::Isa;
+use super::scratch::Scratch;
+use super::simd::{Kernel, LANES, Simd};
+use crate::geometry::{BatchNorm, SHARD};
+use crate::threads;
+
+/// y = gamma (x - mean) inverse_deviation + beta with the batch's own statistics; the running ones
+/// move towards them: [N, P, C] [C] [C] -> [N, P, C] [C] [C] [C] [C]
+#[allow(clippy::too_many_arguments)]
+pub fn batch_norm_forward(
+    g: &BatchNorm,
+    x: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    y: &mut [f32],
+    mean: &mut [f32],
+    inverse_deviation: &mut [f32],
+    running_mean: &mut [f32],
+    running_variance: &mut [f32],
+) {
+    let (isa, channels) = (Isa::current(), g.channels().max(1));
+    let mut means = Scratch::new(g.images() * g.channels());
+    let mut squares = Scratch::new(g.images() * g.channels());
+    let (mut means, mut squares) = (means.get(), squares.get());
+    threads::chunks2((&mut means, channels), (&mut squares, channels), |n, means, squares| {
+        let image = &x[n * g.image_len()..][..g.image_len()];
+        isa.run(ImageMoments { image, means, squares });
+    });
+    let momentum = f64::from(g.momentum);
+    let moved = |old: f32, new: f64| (momentum * f64::from(old) + (1.0 - momentum) * new) as f32;
+    isa.run(MergeMoments {
+        g,
+        means: &means,
+        squares: &squares,
+        finish: |c: usize, count: f64, batch_mean: f64, batch_squares: f64| {
+            mean[c] = batch_mean as f32;
+            inverse_deviation[c] = self::inverse_deviation(g, batch_squares / count);
+            running_mean[c] = moved(running_mean[c], batch_mean);
+            let unbiased = batch_squares / (count - 1.0).max(1.0);
+            running_variance[c] = moved(running_variance[c], unbiased);
+        },
+    });
+    normalise(isa, x, [gamma, beta, mean, inverse_deviation], y);
+}
+
+/// `1 / sqrt(variance + epsilon)`
+fn inverse_deviation(g: &BatchNorm, variance: f64) -> f32 {
+    (1.0 / (variance + f64::from(g.epsilon)).sqrt()) as f32
+}
+
+/// Mean and sum of squared deviations of an image's pixels: [P, C] -> [C] [C]
+struct ImageMoments<'a> {
+    image: &'a [f32],
+    means: &'a mut [f32],
+    squares: &'a mut [f32],
+}
+
+impl Kernel for ImageMoments<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        channel_blocks(s, self.means.len(), &mut self);
+    }
+}
+
+impl ChannelBlock for ImageMoments<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const VECTORS: usize>(&mut self, s: S, channel: usize) {
+        let channels = self.means.len();
+        let pixels = || (channel..self.image.len()).step_by(channels);
+        let mut means = [s.splat(0.0); VECTORS];
+        for pixel in pixels() {
+            for (i, mean) in means.iter_mut().enumerate() {
+                *mean = s.add(*mean, s.load_slice(&self.image[pixel + i * LANES..]));
+            }
+        }
+        let count = s.splat((self.image.len() / channels) as f32);
+        for mean in &mut means {
+            *mean = s.div(*mean, count);
+        }
+        let mut squares = [s.splat(0.0); VECTORS];
+        for pixel in pixels() {
+            for (i, (square, &mean)) in squares.iter_mut().zip(&means).enumerate() {
+                let deviation = s.sub(s.load_slice(&self.image[pixel + i * LANES..]), mean);
+                *square = s.fma(deviation, deviation, *square);
+            }
+        }
+        store_channels(s, self.means, channel, &means);
+        store_channels(s, self.squares, channel, &squares);
+    }
+}
+
+/// The moments of [`LANES`] channels over the same number of pixels.
+#[derive(Clone, Copy)]
+struct Moments {
+    count: f64,
+    means: [f64; LANES],
+    squares: [f64; LANES],
+}
+
+impl Moments {
+    const NONE: Moments = Moments { count: 0.0, means: [0.0; LANES], squares: [0.0; LANES] };
+
+    /// The moments of both sets together (Chan, Golub and LeVeque, 1979).
+    #[inline(always)]
+    fn merge(&mut self, other: &Moments) {
+        let count = self.count + other.count;
+        let (share, between) = (other.count / count, self.count * other.count / count);
+        for lane in 0..LANES {
+            let delta = other.means[lane] - self.means[lane];
+            self.means[lane] += delta * share;
+            self.squares[lane] = self.squares[lane] + other.squares[lane] + delta * delta * between;
+        }
+        self.count = count;
+    }
+}
+
+/// Merges the images' moments, [N, C] [N, C], and calls `finish(c, count, mean, squares)` for
+/// every channel.
+struct MergeMoments<'a, F> {
+    g: &'a BatchNorm,
+    means: &'a [f32],
+    squares: &'a [f32],
+    finish: F,
+}
+
+impl<F: FnMut(usize, f64, f64, f64)> Kernel for MergeMoments<'_, F> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        let shards = self.g.images().div_ceil(SHARD);
+        for channel in (0..self.g.channels()).step_by(LANES) {
+            let shard = |shard| self.shard(s, shard, channel);
+            let all = tree(Moments::NONE, shards, shard, |mut left, right| {
+                left.merge(&right);
+                left
+            });
+            for lane in 0..LANES.min(self.g.channels() - channel) {
+                (self.finish)(channel + lane, all.count, all.means[lane], all.squares[lane]);
+            }
+        }
+    }
+}
+
+// Methods and not closures: only they can be told to be inlined, see `Kernel`.
+impl<F> MergeMoments<'_, F> {
+    /// The moments of an image. Lanes beyond the last channel hold whatever lies there.
+    #[inline(always)]
+    fn image<S: Simd>(&self, s: S, n: usize, channel: usize) -> Moments {
+        let at = n * self.g.channels() + channel;
+        Moments {
+            count: self.g.pixels() as f64,
+            means: widen(s, &self.means[at..]),
+            squares: widen(s, &self.squares[at..]),
+        }
+    }
+
+    #[inline(always)]
+    fn shard<S: Simd>(&self, s: S, shard: usize, channel: usize) -> Moments {
+        let first = shard * SHARD;
+        let mut moments = self.image(s, first, channel);
+        for n in first + 1..self.g.images().min(first + SHARD) {
+            moments.merge(&self.image(s, n, channel));
+        }
+        moments
+    }
+}
+
+/// y = (x - mean) scale + beta with scale = gamma inverse_deviation
+fn normalise(
+    isa: Isa,
+    x: &[f32],
+    [gamma, beta, mean, inverse_deviation]: [&[f32]; 4],
+    y: &mut [f32],
+) {
+    let mut scale = Scratch::new(gamma.len());
+    let mut scale = scale.get();
+    multiply(gamma, inverse_deviation, &mut scale);
+    let (scale, len) = (&*scale, task_rows_len(gamma.len()));
+    threads::chunks(y, len, |task, y| {
+        isa.run(Normalise { x: &x[task * len..][..y.len()], mean, scale, beta, y });
+    });
+}
+
+fn multiply(a: &[f32], b: &[f32], product: &mut [f32]) {
+    for ((product, a), b) in product.iter_mut().zip(a).zip(b) {
+        *product = a * b;
+    }
+}
+
+struct Normalise<'a> {
+    x: &'a [f32],
+    mean: &'a [f32],
+    scale: &'a [f32],
+    beta: &'a [f32],
+    y: &'a mut [f32],
+}
+
+impl Kernel for Normalise<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        channel_blocks(s, self.mean.len(), &mut self);
+    }
+}
+
+impl ChannelBlock for Normalise<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const VECTORS: usize>(&mut self, s: S, channel: usize) {
+        let mean = load_channels::<S, VECTORS>(s, self.mean, channel);
+        let scale = load_channels::<S, VECTORS>(s, self.scale, channel);
+        let beta = load_channels::<S, VECTORS>(s, self.beta, channel);
+        let channels = self.mean.len();
+        for (x, y) in self.x.chunks_exact(channels).zip(self.y.chunks_exact_mut(channels)) {
+            let (x, y) = (&x[channel..], &mut y[channel..]);
+            for i in 0..VECTORS {
+                let deviation = s.sub(s.load_slice(&x[i * LANES..]), mean[i]);
+                s.store_slice(&mut y[i * LANES..], s.fma(deviation, scale[i], beta[i]));
+            }
+        }
+    }
+}
+
+/// dx, dgamma and dbeta: [N, P, C] [N, P, C] [C] [C] [C] -> [N, P, C] [C] [C]
+#[allow(clippy::too_many_arguments)]
+pub fn batch_norm_backward(
+    g: &BatchNorm,
+    dy: &[f32],
+    x: &[f32],
+    gamma: &[f32],
+    mean: &[f32],
+    inverse_deviation: &[f32],
+    dx: &mut [f32],
+    dgamma: &mut [f32],
+    dbeta: &mut [f32],
+) {
+    let (isa, channels) = (Isa::current(), g.channels().max(1));
+    let mut sums = Scratch::new(g.images() * g.channels());
+    let mut xhat_sums = Scratch::new(g.images() * g.channels());
+    let (mut sums, mut xhat_sums) = (sums.get(), xhat_sums.get());
+    threads::chunks2((&mut sums, channels), (&mut xhat_sums, channels), |n, sums, xhat_sums| {
+        let image = n * g.image_len()..(n + 1) * g.image_len();
+        let (dy, x) = (&dy[image.clone()], &x[image]);
+        isa.run(ImageGradients { dy, x, mean, inverse_deviation, sums, xhat_sums });
+    });
+
+    let count = (g.images() * g.pixels()) as f64;
+    let mut factors = Scratch::new(3 * g.channels());
+    let mut factors = factors.get();
+    let (scale, means) = factors.split_at_mut(g.channels());
+    let (mean_dy, minus_mean_dy_xhat) = means.split_at_mut(g.channels());
+    multiply(gamma, inverse_deviation, scale);
+    totals(isa, &sums, g.channels(), |c, totals| {
+        for (i, &total) in totals.iter().enumerate() {
+            (dbeta[c + i], mean_dy[c + i]) = (total as f32, (total / count) as f32);
+        }
+    });
+    totals(isa, &xhat_sums, g.channels(), |c, totals| {
+        for (i, &total) in totals.iter().enumerate() {
+            (dgamma[c + i], minus_mean_dy_xhat[c + i]) = (total as f32, -(total / count) as f32);
+        }
+    });
+
+    let len = task_rows_len(g.channels());
+    let (scale, mean_dy, minus_mean_dy_xhat) = (&*scale, &*mean_dy, &*minus_mean_dy_xhat);
+    threads::chunks(dx, len, |task, dx| {
+        let range = task * len..task * len + dx.len();
+        let (dy, x) = (&dy[range.clone()], &x[range]);
+        let per_channel = [mean, inverse_deviation, scale, mean_dy, minus_mean_dy_xhat];
+        isa.run(InputGradient { dy, x, per_channel, dx });
+    });
+}
+
+/// The sums of dy and of dy xhat over an image's pixels: [P, C] [P, C] -> [C] [C]
+struct ImageGradients<'a> {
+    dy: &'a [f32],
+    x: &'a [f32],
+    mean: &'a [f32],
+    inverse_deviation: &'a [f32],
+    sums: &'a mut [f32],
+    xhat_sums: &'a mut [f32],
+}
+
+impl Kernel for ImageGradients<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        channel_blocks(s, self.mean.len(), &mut self);
+    }
+}
+
+impl ChannelBlock for ImageGradients<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const VECTORS: usize>(&mut self, s: S, channel: usize) {
+        let zeros = [s.splat(0.0); VECTORS];
+        let means = load_channels::<S, VECTORS>(s, self.mean, channel);
+        let inverses = load_channels::<S, VECTORS>(s, self.inverse_deviation, channel);
+        let (mut sums, mut xhat_sums) = (zeros, zeros);
+        for pixel in (channel..self.x.len()).step_by(self.mean.len()) {
+            let statistics = means.iter().zip(&inverses);
+            let sums = sums.iter_mut().zip(&mut xhat_sums);
+            for (i, ((&mean, &inverse), (sum, xhat_sum))) in statistics.zip(sums).enumerate() {
+                let dy = s.load_slice(&self.dy[pixel + i * LANES..]);
+                let x = s.load_slice(&self.x[pixel + i * LANES..]);
+                let xhat = s.mul(s.sub(x, mean), inverse);
+                *sum = s.add(*sum, dy);
+                *xhat_sum = s.fma(dy, xhat, *xhat_sum);
+            }
+        }
+        store_channels(s, self.sums, channel, &sums);
+        store_channels(s, self.xhat_sums, channel, &xhat_sums);
+    }
+}
+
+/// dx = scale (dy - mean_dy - xhat mean_dy_xhat)
+struct InputGradient<'a> {
+    dy: &'a [f32],
+    x: &'a [f32],
+    /// Mean, inverse deviation, scale, mean of dy, minus the mean of dy xhat.
+    per_channel: [&'a [f32]; 5],
+    dx: &'a mut [f32],
+}
+
+impl Kernel for InputGradient<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        channel_blocks(s, self.per_channel[0].len(), &mut self);
+    }
+}
+
+impl ChannelBlock for InputGradient<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const VECTORS: usize>(&mut self, s: S, channel: usize) {
+        let [mean, inverse_deviation, scale, mean_dy, minus_mean_dy_xhat] = self.per_channel;
+        let mean = load_channels::<S, VECTORS>(s, mean, channel);
+        let inverse_deviation = load_channels::<S, VECTORS>(s, inverse_deviation, channel);
+        let scale = load_channels::<S, VECTORS>(s, scale, channel);
+        let mean_dy = load_channels::<S, VECTORS>(s, mean_dy, channel);
+        let minus_mean_dy_xhat = load_channels::<S, VECTORS>(s, minus_mean_dy_xhat, channel);
+        let channels = self.per_channel[0].len();
+        let inputs = self.dy.chunks_exact(channels).zip(self.x.chunks_exact(channels));
+        for ((dy, x), dx) in inputs.zip(self.dx.chunks_exact_mut(channels)) {
+            let (dy, x, dx) = (&dy[channel..], &x[channel..], &mut dx[channel..]);
+            for i in 0..VECTORS {
+                let deviation = s.sub(s.load_slice(&x[i * LANES..]), mean[i]);
+                let xhat = s.mul(deviation, inverse_deviation[i]);
+                let centred = s.sub(s.load_slice(&dy[i * LANES..]), mean_dy[i]);
+                let rest = s.fma(xhat, minus_mean_dy_xhat[i], centred);
+                s.store_slice(&mut dx[i * LANES..], s.mul(scale[i], rest));
+            }
+        }
+    }
+}
+
+/// y = gamma (x - mean) / sqrt(variance + epsilon) + beta with the running statistics:
+/// [N, P, C] [C] [C] [C] [C] -> [N, P, C]
+pub fn batch_norm_inference(
+    g: &BatchNorm,
+    x: &[f32],
+    gamma: &[f32],
+    beta: &[f32],
+    mean: &[f32],
+    variance: &[f32],
+    y: &mut [f32],
+) {
+    let mut inverse = Scratch::new(variance.len());
+    let mut inverse = inverse.get();
+    for (inverse, &variance) in inverse.iter_mut().zip(variance) {
+        *inverse = inverse_deviation(g, variance.into());
+    }
+    normalise(Isa::current(), x, [gamma, beta, mean, &inverse], y);
+}

@@ -1,0 +1,32 @@
+//! The menu on the CPU: SIMD over one small trait, threads over images. `README.md` in this
+//! folder explains packing, tiles and the orders of sums.
+
+pub mod arch;
+pub mod im2col;
+pub mod isa;
+pub mod simd;
+
+mod adam;
+mod batch_norm;
+mod channels;
+mod conv2d;
+mod cross_entropy;
+mod elementwise;
+mod gather;
+mod gemm;
+mod math;
+mod pool;
+mod reduce;
+mod scratch;
+mod tile;
+
+pub use adam::adam;
+pub use batch_norm::{batch_norm_backward, batch_norm_forward, batch_norm_inference};
+pub use conv2d::{conv2d_backward_input, conv2d_backward_weight, conv2d_forward};
+pub use cross_entropy::{cross_entropy_backward, cross_entropy_forward, softmax};
+pub use elementwise::{
+    add_assign, bias_backward, bias_forward, dropout, relu_backward, relu_forward,
+};
+pub use gather::{gather, gather_labels};
+pub use gemm::{gemm_nn, gemm_nt, gemm_tn};
+pub use pool::{max_pool2d_backward, max_pool2d_forward};

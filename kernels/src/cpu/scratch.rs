@@ -1,0 +1,33 @@
+//! Working memory of a kernel, taken from the free list.
+
+use crate::block::{Block, Read, Write};
+
+/// f32 working memory with unspecified content.
+pub(crate) struct Scratch {
+    block: Block,
+    len: usize,
+}
+
+impl Scratch {
+    /// `len` numbers, each of unspecified value.
+    pub fn new(len: usize) -> Scratch {
+        Scratch { block: Block::new(len * size_of::<f32>()), len }
+    }
+
+    /// `len` zeros.
+    pub fn zeros(len: usize) -> Scratch {
+        let mut scratch = Scratch::new(len);
+        scratch.get().fill(0.0);
+        scratch
+    }
+
+    /// The numbers, for reading.
+    pub fn read(&self) -> Read<'_, f32> {
+        self.block.read(0..self.len)
+    }
+
+    /// The numbers.
+    pub fn get(&mut self) -> Write<'_, f32> {
+        self.block.write(0..self.len)
+    }
+}

@@ -1,0 +1,95 @@
+//! The vector operations that the kernels use, and nothing else.
+//!
+//! A vector has 16 logical f32 lanes on every instruction set (one zmm register, two ymm, or
+//! what `wide` makes of it). Lane-wise operations and the one order in which lanes are added
+//! up are therefore the same everywhere, and a kernel written once over this trait gives the
+//! same bits on every implementation whose `fma` rounds once.
+
+/// Logical lanes of a vector.
+pub const LANES: usize = 16;
+
+/// An instruction set, passed by value: having one proves that this CPU runs it.
+pub trait Simd: Copy + Send + Sync {
+    /// Sixteen f32 lanes.
+    type V: Copy;
+    /// Rows of the largest matrix tile whose sums stay in registers.
+    const TILE_ROWS: usize;
+    /// Vectors in a row of that tile: 1 or 2.
+    const TILE_VECTORS: usize;
+
+    /// Runs `kernel` with the instruction set enabled for all that is inlined into it.
+    fn run<K: Kernel>(self, kernel: K) -> K::Output;
+
+    /// All lanes `x`.
+    fn splat(self, x: f32) -> Self::V;
+    /// # Safety
+    /// 16 f32 must be readable at `from`; no alignment is asked for.
+    unsafe fn load(self, from: *const f32) -> Self::V;
+    /// # Safety
+    /// 16 f32 must be writable at `to`; no alignment is asked for.
+    unsafe fn store(self, to: *mut f32, v: Self::V);
+    /// `a + b`
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a - b`
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b`
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once (`portable` without hardware FMA: twice)
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `a / b`
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The square root, rounded once.
+    fn sqrt(self, a: Self::V) -> Self::V;
+    /// Lanes of `x` where `a > b`, else of `y` (NaN compares false).
+    fn select_gt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// Lanes of `x` where `a == b`, else of `y` (NaN compares false).
+    fn select_eq(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// Sixteen bytes as f32.
+    /// # Safety
+    /// 16 bytes must be readable at `from`.
+    unsafe fn load_u8(self, from: *const u8) -> Self::V;
+    /// Lanes, whole numbers 0 to 255, as sixteen bytes.
+    /// # Safety
+    /// 16 bytes must be writable at `to`.
+    unsafe fn store_u8(self, to: *mut u8, v: Self::V);
+
+    /// The first `LANES` elements of `from`; missing ones are 0.
+    #[inline(always)]
+    fn load_slice(self, from: &[f32]) -> Self::V {
+        if from.len() >= LANES {
+            // SAFETY: the slice holds 16 elements, as just checked.
+            unsafe { self.load(from.as_ptr()) }
+        } else {
+            let mut lanes = [0.0; LANES];
+            lanes[..from.len()].copy_from_slice(from);
+            // SAFETY: `lanes` holds 16 elements.
+            unsafe { self.load(lanes.as_ptr()) }
+        }
+    }
+
+    /// Writes the first `LANES` elements of `to`, or as many as it has.
+    #[inline(always)]
+    fn store_slice(self, to: &mut [f32], v: Self::V) {
+        if to.len() >= LANES {
+            // SAFETY: the slice holds 16 elements, as just checked.
+            unsafe { self.store(to.as_mut_ptr(), v) }
+        } else {
+            let mut lanes = [0.0; LANES];
+            // SAFETY: `lanes` holds 16 elements.
+            unsafe { self.store(lanes.as_mut_ptr(), v) };
+            let n = to.len();
+            to.copy_from_slice(&lanes[..n]);
+        }
+    }
+}
+
+/// A body of code that is compiled once for every instruction set.
+///
+/// `run` must be `#[inline(always)]`: only what is inlined into [`Simd::run`] may use the
+/// instructions that it enables.
+pub trait Kernel {
+    /// What the kernel returns.
+    type Output;
+    /// The body.
+    fn run<S: Simd>(self, s: S) -> Self::Output;
+}

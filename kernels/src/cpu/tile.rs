@@ -1,0 +1,449 @@
+//! The matrix tile: the one inner loop behind every product of the engine.
+//!
+//! A tile is a few rows by one or two vectors of sums that stay in registers while the depth
+//! goes by. Each sum is one FMA chain in the order of the depth, begun at 0 or taken up where an
+//! earlier call left it. The height of a tile, the width of a vector register and the number of
+//! threads therefore cannot change a bit of the result.
+
+use super::scratch::Scratch;
+use super::simd::{Kernel, LANES, Simd};
+use crate::geometry::SHARD;
+use crate::threads;
+
+/// Cuts `rows` into tile heights of at most `limit`, as equal as possible.
+fn heights(rows: usize, limit: usize) -> impl Iterator<Item = usize> {
+    let tiles = rows.div_ceil(limit);
+    (0..tiles).map(move |i| rows * (i + 1) / tiles - rows * i / tiles)
+}
+
+/// Calls `$call` with the constant `$mr` equal to `$rows`.
+macro_rules! with_height {
+    ($rows:expr, $s:ident, $mr:ident => $call:expr; $($height:literal)*) => {
+        match $rows {
+            $($height if $height <= <$s as Simd>::TILE_ROWS => { const $mr: usize = $height; $call })*
+            rows => unreachable!("no tile of {rows} rows"),
+        }
+    };
+    ($rows:expr, $s:ident, $mr:ident => $call:expr) => {
+        with_height!($rows, $s, $mr => $call; 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+    };
+}
+
+/// Where the rows of a tile's left operand start.
+trait Rows: Copy {
+    /// # Safety
+    /// `row` must be one of the tile's rows.
+    unsafe fn at(self, row: usize) -> *const f32;
+}
+
+/// Rows that start anywhere.
+#[derive(Clone, Copy)]
+struct Scattered<const MR: usize>([*const f32; MR]);
+
+impl<const MR: usize> Rows for Scattered<MR> {
+    #[inline(always)]
+    unsafe fn at(self, row: usize) -> *const f32 {
+        self.0[row]
+    }
+}
+
+/// Rows that start one after the other: the left operand is read down its columns.
+#[derive(Clone, Copy)]
+struct Adjacent(*const f32);
+
+impl Rows for Adjacent {
+    #[inline(always)]
+    unsafe fn at(self, row: usize) -> *const f32 {
+        // SAFETY: the caller's rows lie inside one slice.
+        unsafe { self.0.add(row) }
+    }
+}
+
+/// The sums of a tile.
+type Sums<V, const MR: usize, const NV: usize> = [[V; NV]; MR];
+
+/// `sums[r][v] += a.at(r)[k * a_step] * b[k * b_step + 16 v ..][..16]` for k in `0..depth`.
+///
+/// # Safety
+/// Every element that this formula names must be readable.
+#[inline(always)]
+unsafe fn accumulate<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    mut sums: Sums<S::V, MR, NV>,
+    (a, a_step): (impl Rows, usize),
+    (b, b_step): (*const f32, usize),
+    depth: usize,
+) -> Sums<S::V, MR, NV> {
+    for k in 0..depth {
+        // SAFETY: the caller guarantees all elements that are named here.
+        unsafe {
+            let b = b.add(k * b_step);
+            let right: [S::V; NV] = core::array::from_fn(|v| s.load(b.add(v * LANES)));
+            for (r, row) in sums.iter_mut().enumerate() {
+                let left = s.splat(*a.at(r).add(k * a_step));
+                for (sum, right) in row.iter_mut().zip(right) {
+                    *sum = s.fma(left, right, *sum);
+                }
+            }
+        }
+    }
+    sums
+}
+
+/// Reads a tile of `c`, whose rows are `stride` apart, from its upper left corner on; columns
+/// beyond a row's `width` are 0.
+#[inline(always)]
+fn load_tile<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    c: &[f32],
+    stride: usize,
+    width: usize,
+) -> Sums<S::V, MR, NV> {
+    core::array::from_fn(|r| {
+        let row = &c[r * stride..r * stride + width];
+        core::array::from_fn(|v| s.load_slice(&row[(v * LANES).min(width)..]))
+    })
+}
+
+/// Writes a tile to `c`, whose rows are `stride` apart, `width` columns of it.
+#[inline(always)]
+fn store_tile<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    c: &mut [f32],
+    stride: usize,
+    width: usize,
+    sums: &Sums<S::V, MR, NV>,
+) {
+    for (r, row) in sums.iter().enumerate() {
+        let to = &mut c[r * stride..r * stride + width];
+        for (v, &sum) in row.iter().enumerate() {
+            s.store_slice(&mut to[(v * LANES).min(width)..], sum);
+        }
+    }
+}
+
+/// The right operand of a product in panels as wide as a tile: `[panel][depth][width]`, the last
+/// panel filled up with zeros.
+pub(super) struct Panels {
+    data: Scratch,
+    depth: usize,
+    columns: usize,
+    width: usize,
+}
+
+impl Panels {
+    /// Packs `depth` by `columns` numbers; `fill(k, first, row)` writes row k from column
+    /// `first` on into `row`, a panel at a time.
+    pub fn pack(
+        isa: super::isa::Isa,
+        depth: usize,
+        columns: usize,
+        fill: impl Fn(usize, usize, &mut [f32]) + Sync,
+    ) -> Panels {
+        let width = isa.run(PanelWidth);
+        let mut data = Scratch::new(columns.div_ceil(width) * depth * width);
+        threads::chunks(&mut data.get(), (depth * width).max(1), |panel, packed| {
+            let first = panel * width;
+            let used = width.min(columns - first);
+            for (k, row) in packed.chunks_exact_mut(width).enumerate() {
+                fill(k, first, &mut row[..used]);
+                row[used..].fill(0.0);
+            }
+        });
+        Panels { data, depth, columns, width }
+    }
+
+    /// Lends the packed numbers to the products.
+    pub fn view(&self) -> PanelsView<'_> {
+        PanelsView {
+            data: self.data.read(),
+            depth: self.depth,
+            columns: self.columns,
+            width: self.width,
+        }
+    }
+}
+
+/// Packed panels, lent for reading.
+pub(super) struct PanelsView<'a> {
+    data: crate::block::Read<'a, f32>,
+    depth: usize,
+    columns: usize,
+    width: usize,
+}
+
+/// How many columns a tile has on an instruction set.
+struct PanelWidth;
+
+impl Kernel for PanelWidth {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        S::TILE_VECTORS * LANES
+    }
+}
+
+/// `c[i, j] = sum over run and k of a[offsets[i] + run * run_step + k] * b[b_row + run * run_len + k, j]`
+///
+/// A row of the left operand is `runs` contiguous runs of `run_len` numbers. With offsets and
+/// runs this is a plain product, a convolution without a column buffer, and a part of one.
+pub(super) struct RowProduct<'a> {
+    pub a: &'a [f32],
+    pub offsets: &'a [usize],
+    pub runs: usize,
+    pub run_step: usize,
+    pub run_len: usize,
+    pub b: &'a PanelsView<'a>,
+    pub b_row: usize,
+    pub c: &'a mut [f32],
+    /// The largest tile height to use.
+    pub tile_rows: usize,
+}
+
+impl Kernel for RowProduct<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        if S::TILE_VECTORS == 2 { self.tiles::<S, 2>(s) } else { self.tiles::<S, 1>(s) }
+    }
+}
+
+impl RowProduct<'_> {
+    #[inline(always)]
+    fn tiles<S: Simd, const NV: usize>(mut self, s: S) {
+        let reach = self.runs.saturating_sub(1) * self.run_step + self.run_len;
+        let last = self.offsets.iter().max().map_or(0, |offset| offset + reach);
+        assert!(last <= self.a.len(), "the left operand ends before the product does");
+        assert!(self.b_row + self.runs * self.run_len <= self.b.depth, "the right operand ends");
+        assert_eq!(self.b.width, NV * LANES, "panels packed for another instruction set");
+        assert_eq!(self.c.len(), self.offsets.len() * self.b.columns, "the result's size");
+        for panel in 0..self.b.columns.div_ceil(self.b.width) {
+            let mut first = 0;
+            for rows in heights(self.offsets.len(), S::TILE_ROWS.min(self.tile_rows)) {
+                // SAFETY: the bounds of all operands were checked above; `first + rows` is at
+                // most the number of offsets, as `heights` adds up to it.
+                with_height!(rows, S, MR => unsafe { self.tile::<S, MR, NV>(s, first, panel) });
+                first += rows;
+            }
+        }
+    }
+
+    /// # Safety
+    /// `tiles` must have checked the operands, and rows `first..first + MR` must exist.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
+        &mut self,
+        s: S,
+        first: usize,
+        panel: usize,
+    ) {
+        let offsets = &self.offsets[first..first + MR];
+        let b = &self.b.data[(panel * self.b.depth + self.b_row) * NV * LANES..];
+        let mut sums = [[s.splat(0.0); NV]; MR];
+        for run in 0..self.runs {
+            // SAFETY: offset + reach was checked against `a`, the rows of this panel against `b`.
+            unsafe {
+                let a = self.a.as_ptr().add(run * self.run_step);
+                let rows = Scattered::<MR>(core::array::from_fn(|r| a.add(offsets[r])));
+                let b = b.as_ptr().add(run * self.run_len * NV * LANES);
+                sums = accumulate(s, sums, (rows, 1), (b, NV * LANES), self.run_len);
+            }
+        }
+        let column = panel * NV * LANES;
+        let width = (self.b.columns - column).min(NV * LANES);
+        let c = &mut self.c[first * self.b.columns + column..];
+        store_tile(s, c, self.b.columns, width, &sums);
+    }
+}
+
+/// A grid of places: `blocks` of `lines` of `points`, each level with its own step.
+#[derive(Clone, Copy)]
+pub(super) struct Steps {
+    pub block: usize,
+    pub line: usize,
+    pub point: usize,
+}
+
+/// `c[r, j] += sum over block, line and point of a[place + r] * b[place, j]`
+///
+/// The left operand is read down its columns: a weight gradient, where the depth is the pixels
+/// (points of a line, lines of an image, images) of input and output gradient.
+pub(super) struct ColumnProduct<'a> {
+    pub a: &'a [f32],
+    pub a_steps: Steps,
+    pub b: &'a [f32],
+    pub b_steps: Steps,
+    /// Number of blocks, lines in a block and points in a line.
+    pub counts: [usize; 3],
+    /// `[rows, columns]`, continued from what it holds.
+    pub c: &'a mut [f32],
+    /// Columns of `c`. Every row of `b` must be readable up to the next multiple of the tile's
+    /// width.
+    pub columns: usize,
+    /// The largest tile height to use.
+    pub tile_rows: usize,
+}
+
+impl Kernel for ColumnProduct<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        if S::TILE_VECTORS == 2 { self.tiles::<S, 2>(s) } else { self.tiles::<S, 1>(s) }
+    }
+}
+
+impl ColumnProduct<'_> {
+    #[inline(always)]
+    fn tiles<S: Simd, const NV: usize>(mut self, s: S) {
+        let rows_in_all = self.c.len() / self.columns;
+        let padded = self.columns.next_multiple_of(NV * LANES);
+        let [blocks, lines, points] = self.counts;
+        let last = |steps: Steps| {
+            (blocks - 1) * steps.block + (lines - 1) * steps.line + (points - 1) * steps.point
+        };
+        assert!(blocks * lines * points > 0, "a product without depth");
+        assert!(last(self.a_steps) + rows_in_all <= self.a.len(), "the left operand ends");
+        assert!(last(self.b_steps) + padded <= self.b.len(), "the right operand ends");
+        assert_eq!(self.c.len(), rows_in_all * self.columns, "the result's size");
+        let mut first = 0;
+        for rows in heights(rows_in_all, S::TILE_ROWS.min(self.tile_rows)) {
+            for column in (0..self.columns).step_by(NV * LANES) {
+                // SAFETY: the bounds of all operands were checked above.
+                with_height!(rows, S, MR => unsafe { self.tile::<S, MR, NV>(s, first, column) });
+            }
+            first += rows;
+        }
+    }
+
+    /// # Safety
+    /// `tiles` must have checked the operands; rows `first..first + MR` and `column` must exist.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
+        &mut self,
+        s: S,
+        first: usize,
+        column: usize,
+    ) {
+        let width = (self.columns - column).min(NV * LANES);
+        let c = &mut self.c[first * self.columns + column..];
+        let mut sums = load_tile::<S, MR, NV>(s, c, self.columns, width);
+        let [blocks, lines, points] = self.counts;
+        for block in 0..blocks {
+            for line in 0..lines {
+                let a = block * self.a_steps.block + line * self.a_steps.line + first;
+                let b = block * self.b_steps.block + line * self.b_steps.line + column;
+                // SAFETY: `tiles` checked the last place of both operands.
+                unsafe {
+                    let a = (Adjacent(self.a.as_ptr().add(a)), self.a_steps.point);
+                    let b = (self.b.as_ptr().add(b), self.b_steps.point);
+                    sums = accumulate(s, sums, a, b, points);
+                }
+            }
+        }
+        store_tile(s, c, self.columns, width, &sums);
+    }
+}
+
+/// `c[r, j] = sum over k of a[k * a_step + r] * b[k, j]`, the depth cut into shards of
+/// [`SHARD`] terms whose sums are merged by the tree.
+pub(super) struct ShardedProduct<'a> {
+    pub a: &'a [f32],
+    pub a_step: usize,
+    pub b: &'a PanelsView<'a>,
+    /// `[rows, columns]`
+    pub c: &'a mut [f32],
+    /// The largest tile height to use.
+    pub tile_rows: usize,
+}
+
+/// Levels of the tree of shards: enough for any batch that fits the memory.
+const LEVELS: usize = 32;
+
+impl Kernel for ShardedProduct<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        if S::TILE_VECTORS == 2 { self.tiles::<S, 2>(s) } else { self.tiles::<S, 1>(s) }
+    }
+}
+
+impl ShardedProduct<'_> {
+    #[inline(always)]
+    fn tiles<S: Simd, const NV: usize>(mut self, s: S) {
+        let rows_in_all = self.c.len() / self.b.columns;
+        let last = self.b.depth.saturating_sub(1) * self.a_step;
+        assert!(last + rows_in_all <= self.a.len(), "the left operand ends before the product");
+        assert_eq!(self.b.width, NV * LANES, "panels packed for another instruction set");
+        for panel in 0..self.b.columns.div_ceil(self.b.width) {
+            let mut first = 0;
+            for rows in heights(rows_in_all, S::TILE_ROWS.min(self.tile_rows)) {
+                // SAFETY: the bounds of all operands were checked above.
+                with_height!(rows, S, MR => unsafe { self.tile::<S, MR, NV>(s, first, panel) });
+                first += rows;
+            }
+        }
+    }
+
+    /// # Safety
+    /// `tiles` must have checked the operands, and rows `first..first + MR` must exist.
+    #[inline(always)]
+    unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
+        &mut self,
+        s: S,
+        first: usize,
+        panel: usize,
+    ) {
+        let b = &self.b.data[panel * self.b.depth * NV * LANES..];
+        // A stack of finished subtrees: after n shards it holds one for every bit that n has.
+        let mut subtrees = [[[s.splat(0.0); NV]; MR]; LEVELS];
+        let mut height = 0;
+        let merge = |left: &mut Sums<S::V, MR, NV>, right: &Sums<S::V, MR, NV>| {
+            for (left, right) in left.iter_mut().flatten().zip(right.iter().flatten()) {
+                *left = s.add(*left, *right);
+            }
+        };
+        for (shard, from) in (0..self.b.depth).step_by(SHARD).enumerate() {
+            let terms = SHARD.min(self.b.depth - from);
+            // SAFETY: `tiles` checked the last term of both operands.
+            let mut sums = unsafe {
+                let a = (Adjacent(self.a.as_ptr().add(from * self.a_step + first)), self.a_step);
+                let b = (b.as_ptr().add(from * NV * LANES), NV * LANES);
+                accumulate(s, [[s.splat(0.0); NV]; MR], a, b, terms)
+            };
+            for _ in 0..(shard + 1).trailing_zeros() {
+                height -= 1;
+                let right = sums;
+                sums = subtrees[height];
+                merge(&mut sums, &right);
+            }
+            subtrees[height] = sums;
+            height += 1;
+        }
+        while height > 1 {
+            height -= 1;
+            let right = subtrees[height];
+            merge(&mut subtrees[height - 1], &right);
+        }
+        let column = panel * NV * LANES;
+        let width = (self.b.columns - column).min(NV * LANES);
+        let c = &mut self.c[first * self.b.columns + column..];
+        store_tile(s, c, self.b.columns, width, &subtrees[0]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::heights;
+
+    #[test]
+    fn heights_cover_all_rows_evenly() {
+        for rows in 0..100 {
+            for limit in 1..=14 {
+                let cut: Vec<_> = heights(rows, limit).collect();
+                assert_eq!(cut.iter().sum::<usize>(), rows);
+                assert_eq!(cut.len(), rows.div_ceil(limit));
+                assert!(cut.iter().all(|h| (1..=limit).contains(h)));
+            }
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! Sizes and constants of kernels as named fields, and what follows from them.
+//!
+//! The structs are `#[repr(C)]` with 4-byte fields: a shader reads the same struct. Fields are
+//! `u32` for that reason; the methods of the same names give them as `usize`.
+//!
+//! Letters in the docs: N images, H W height and width, C input channels, O output channels,
+//! Kh Kw kernel size, H' W' output size. Images are NHWC, convolution weights HWIO
+//! ([Kh, Kw, C, O]), dense weights [in, out].
+
+/// The batch positions that are summed as one unit. A sum over a batch runs through each shard
+/// in order, and merges the shards' sums by the tree of [`crate::reference::tree_sum`].
+pub const SHARD: usize = 16;
+
+macro_rules! geometry {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)* }
+     $($(#[$real_doc:meta])* $real:ident: $type:ty,)*) => {
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub struct $name {
+            $($(#[$field_doc])* pub $field: u32,)*
+            $($(#[$real_doc])* pub $real: $type,)*
+        }
+        #[allow(clippy::len_without_is_empty)]
+        impl $name {
+            $($(#[$field_doc])* #[must_use] #[inline] pub fn $field(&self) -> usize {
+                self.$field as usize
+            })*
+        }
+    };
+}
+
+geometry! {
+    /// Rows of equally many features, seen one number at a time.
+    Elements {
+        /// How many numbers there are.
+        len,
+    }
+}
+
+geometry! {
+    /// N images of P pixels of C channels.
+    Channels {
+        /// N
+        images,
+        /// P; 1 for dense features.
+        pixels,
+        /// C
+        channels,
+    }
+}
+
+impl Channels {
+    /// All numbers of the batch.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.images() * self.image_len()
+    }
+    /// Whether there are no numbers.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// The numbers of one image.
+    #[must_use]
+    pub fn image_len(&self) -> usize {
+        self.pixels() * self.channels()
+    }
+}
+
+geometry! {
+    /// A matrix product with a result of M rows and N columns, K terms an element.
+    Gemm {
+        /// M
+        rows,
+        /// N
+        columns,
+        /// K
+        depth,
+    }
+}
+
+impl Gemm {
+    /// Numbers of the left operand.
+    #[must_use]
+    pub fn left_len(&self) -> usize {
+        self.rows() * self.depth()
+    }
+    /// Numbers of the right operand.
+    #[must_use]
+    pub fn right_len(&self) -> usize {
+        self.depth() * self.columns()
+    }
+    /// Numbers of the result.
+    #[must_use]
+    pub fn result_len(&self) -> usize {
+        self.rows() * self.columns()
+    }
+}
+
+geometry! {
+    /// A two-dimensional convolution (cross-correlation) of NHWC images with HWIO weights.
+    Conv2d {
+        /// N
+        images,
+        /// H
+        height,
+        /// W
+        width,
+        /// C
+        in_channels,
+        /// O
+        out_channels,
+        /// Kh
+        kernel_height,
+        /// Kw
+        kernel_width,
+        /// Step between output pixels, in both directions.
+        stride,
+        /// Zeros around the image, on each side; less than the kernel in that direction.
+        padding,
+    }
+}
+
+impl Conv2d {
+    /// H' = (H + 2 padding - Kh) / stride + 1
+    #[must_use]
+    pub fn out_height(&self) -> usize {
+        (self.height() + 2 * self.padding() - self.kernel_height()) / self.stride() + 1
+    }
+    /// W' = (W + 2 padding - Kw) / stride + 1
+    #[must_use]
+    pub fn out_width(&self) -> usize {
+        (self.width() + 2 * self.padding() - self.kernel_width()) / self.stride() + 1
+    }
+    /// Pixels of an output image.
+    #[must_use]
+    pub fn out_pixels(&self) -> usize {
+        self.out_height() * self.out_width()
+    }
+    /// Terms of an output number: Kh Kw C.
+    #[must_use]
+    pub fn depth(&self) -> usize {
+        self.kernel_height() * self.kernel_width() * self.in_channels()
+    }
+    /// Numbers of one input image.
+    #[must_use]
+    pub fn image_len(&self) -> usize {
+        self.height() * self.width() * self.in_channels()
+    }
+    /// Numbers of one output image.
+    #[must_use]
+    pub fn out_image_len(&self) -> usize {
+        self.out_pixels() * self.out_channels()
+    }
+    /// Numbers of the input batch.
+    #[must_use]
+    pub fn input_len(&self) -> usize {
+        self.images() * self.image_len()
+    }
+    /// Numbers of the output batch.
+    #[must_use]
+    pub fn output_len(&self) -> usize {
+        self.images() * self.out_image_len()
+    }
+    /// Numbers of the weights.
+    #[must_use]
+    pub fn weight_len(&self) -> usize {
+        self.depth() * self.out_channels()
+    }
+    /// Multiply-adds of the forward pass.
+    #[must_use]
+    pub fn multiply_adds(&self) -> usize {
+        self.output_len() * self.depth()
+    }
+    /// Why this geometry is impossible, if it is.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        let (kh, kw, p) = (self.kernel_height(), self.kernel_width(), self.padding());
+        if self.stride == 0 || kh == 0 || kw == 0 || self.in_channels == 0 || self.out_channels == 0
+        {
+            Some("stride, kernel and channels must be at least 1")
+        } else if p >= kh || p >= kw {
+            Some("padding must be less than the kernel")
+        } else if self.height() + 2 * p < kh || self.width() + 2 * p < kw {
+            Some("the kernel is larger than the padded image")
+        } else {
+            None
+        }
+    }
+}
+
+geometry! {
+    /// A two-dimensional max-pooling of NHWC images, without padding.
+    Pool2d {
+        /// N
+        images,
+        /// H
+        height,
+        /// W
+        width,
+        /// C
+        channels,
+        /// Height of the window; the window has at most 256 pixels, so that a byte names one.
+        window_height,
+        /// Width of the window.
+        window_width,
+        /// Step between windows, in both directions.
+        stride,
+    }
+}
+
+impl Pool2d {
+    /// H' = (H - window height) / stride + 1
+    #[must_use]
+    pub fn out_height(&self) -> usize {
+        (self.height() - self.window_height()) / self.stride() + 1
+    }
+    /// W' = (W - window width) / stride + 1
+    #[must_use]
+    pub fn out_width(&self) -> usize {
+        (self.width() - self.window_width()) / self.stride() + 1
+    }
+    /// Numbers of one input image.
+    #[must_use]
+    pub fn image_len(&self) -> usize {
+        self.height() * self.width() * self.channels()
+    }
+    /// Numbers of one output image.
+    #[must_use]
+    pub fn out_image_len(&self) -> usize {
+        self.out_height() * self.out_width() * self.channels()
+    }
+    /// Numbers of the input batch.
+    #[must_use]
+    pub fn input_len(&self) -> usize {
+        self.images() * self.image_len()
+    }
+    /// Numbers of the output batch.
+    #[must_use]
+    pub fn output_len(&self) -> usize {
+        self.images() * self.out_image_len()
+    }
+    /// Why this geometry is impossible, if it is.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        let (wh, ww) = (self.window_height(), self.window_width());
+        if self.stride == 0 || wh == 0 || ww == 0 {
+            Some("stride and window must be at least 1")
+        } else if wh.saturating_mul(ww) > 256 {
+            Some("the window has more than 256 pixels")
+        } else if self.height() < wh || self.width() < ww {
+            Some("the window is larger than the image")
+        } else {
+            None
+        }
+    }
+}
+
+geometry! {
+    /// Batch normalisation over images and pixels, a channel at a time.
+    BatchNorm {
+        /// N
+        images,
+        /// P; 1 for dense features.
+        pixels,
+        /// C
+        channels,
+    }
+    /// Added to the variance before the square root.
+    epsilon: f32,
+    /// Share of the old running statistics that a step keeps (Keras's convention: 0.99).
+    momentum: f32,
+}
+
+impl BatchNorm {
+    /// Numbers of the batch.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.images() * self.image_len()
+    }
+    /// Whether there are no numbers.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Numbers of one image.
+    #[must_use]
+    pub fn image_len(&self) -> usize {
+        self.pixels() * self.channels()
+    }
+}
+
+geometry! {
+    /// Inverted dropout. The mask is not stored: number `i` is kept if word `i` of the Philox
+    /// stream (seed, purpose, step) is at least `rate * 2^32`, and is then divided by
+    /// `1 - rate`.
+    Dropout {
+        /// How many numbers there are.
+        len,
+        /// Lower half of the seed.
+        seed_low,
+        /// Upper half of the seed.
+        seed_high,
+        /// The stream's purpose.
+        purpose,
+        /// The optimizer step.
+        step,
+    }
+    /// Share of the numbers that are set to 0: 0 up to, but not including, 1.
+    rate: f32,
+}
+
+impl Dropout {
+    /// The words of the mask.
+    #[must_use]
+    pub fn stream(&self) -> crate::rng::Stream {
+        crate::rng::Stream {
+            seed: u64::from(self.seed_low) | u64::from(self.seed_high) << 32,
+            purpose: self.purpose,
+            step: self.step,
+        }
+    }
+    /// The smallest word that keeps a number.
+    #[must_use]
+    pub fn threshold(&self) -> u32 {
+        (f64::from(self.rate) * 4_294_967_296.0) as u32
+    }
+    /// What kept numbers are multiplied by.
+    #[must_use]
+    pub fn scale(&self) -> f32 {
+        1.0 / (1.0 - self.rate)
+    }
+}
+
+geometry! {
+    /// Softmax and cross-entropy of N rows of K logits.
+    CrossEntropy {
+        /// N
+        images,
+        /// K, 1 to 256.
+        classes,
+    }
+}
+
+impl CrossEntropy {
+    /// Numbers of the logits.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.images() * self.classes()
+    }
+    /// Whether there are no numbers.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Numbers of a step's summary: mean loss, hits, 1 if the update was made or else 0, and one
+/// unused, so that a shader sees a vec4.
+pub const SUMMARY_LEN: usize = 4;
+
+geometry! {
+    /// Picks images of a resident data set and turns bytes into numbers:
+    /// `(byte - offset) / divisor`.
+    Gather {
+        /// Images to pick.
+        images,
+        /// Images of the data set.
+        available,
+        /// Bytes of one image.
+        image_len,
+    }
+    /// Subtracted first, in steps of a byte.
+    offset: f32,
+    /// Divides the difference; 255 maps bytes to 0..=1.
+    divisor: f32,
+}
+
+geometry! {
+    /// One update by Adam in Keras's form (Kingma and Ba, arXiv:1412.6980, section 2, with the
+    /// bias corrections folded into the rate).
+    Adam {
+        /// How many parameters there are.
+        len,
+    }
+    /// The learning rate times sqrt(1 - beta2^t) / (1 - beta1^t).
+    rate: f32,
+    /// Decay of the first moment.
+    beta1: f32,
+    /// Decay of the second moment.
+    beta2: f32,
+    /// Added to the square root of the second moment.
+    epsilon: f32,
+}

@@ -1,0 +1,40 @@
+//! The update by Adam.
+
+use super::Real;
+use crate::geometry::Adam;
+
+/// One update of all parameters, in this order of operations:
+///
+/// - m = (g - m) (1 - beta1) + m, with one rounding for product and sum; 0 if |m| <= 1e-30
+/// - v = (g g - v) (1 - beta2) + v, likewise; 0 if v <= 1e-36
+/// - value = value - (rate m) / (sqrt(v) + epsilon)
+///
+/// Moments that small are set to 0 because they would go on into the denormal numbers, which
+/// processors are slow with. Nothing changes unless the loss `summary[0]` and all gradients are
+/// finite; `summary[2]` becomes 1 if the update was made and 0 if not.
+pub fn adam<T: Real>(
+    g: &Adam,
+    gradients: &[T],
+    values: &mut [T],
+    first_moment: &mut [T],
+    second_moment: &mut [T],
+    summary: &mut [T],
+) {
+    let made = summary[0].is_finite() && gradients.iter().all(|g| g.is_finite());
+    summary[2] = if made { T::one() } else { T::zero() };
+    if !made {
+        return;
+    }
+    let [rate, beta1, beta2, epsilon] =
+        [g.rate, g.beta1, g.beta2, g.epsilon].map(|x| T::nearest(x.into()));
+    let [smallest_first, smallest_second] = [1e-30_f32, 1e-36].map(|x| T::nearest(x.into()));
+    for i in 0..g.len() {
+        let (gradient, m, v) = (gradients[i], first_moment[i], second_moment[i]);
+        let m = (gradient - m).mul_add(T::one() - beta1, m);
+        let v = (gradient * gradient - v).mul_add(T::one() - beta2, v);
+        first_moment[i] = if m.abs() > smallest_first { m } else { T::zero() };
+        second_moment[i] = if v > smallest_second { v } else { T::zero() };
+        let step = rate * first_moment[i] / (second_moment[i].sqrt() + epsilon);
+        values[i] = values[i] - step;
+    }
+}

@@ -1,0 +1,93 @@
+//! The truth: every kernel of the menu as plain loops, in `f32` and in `f64`.
+//!
+//! This is the place to read what a kernel computes. The loops are the shortest clear ones, without
+//! SIMD, threads or blocking; the device [`crate::Device::Reference`] runs them in `f64`, and every
+//! fast kernel is tested against them. They also fix the *order* of each sum, so that in `f32` the
+//! fast kernels return the same bits:
+//!
+//! - An output of a matrix product or a convolution is one chain `acc = a * b + acc`, rounded once
+//!   a term ([`num_traits::Float::mul_add`]), from 0 with the depth ascending.
+//! - A sum over a batch runs through each shard of [`SHARD`] images in order; the shards' sums are
+//!   merged by [`tree_sum`].
+//! - A sum over a channel of images is a chain over the pixels of each image, and from there on
+//!   in `f64`: over the images of a shard in order, over the shards by [`tree_sum`], rounded once
+//!   at the end.
+
+// Formulas name their elements by index, and so do these loops.
+#![allow(clippy::needless_range_loop)]
+
+mod adam;
+mod batch_norm;
+mod conv2d;
+mod cross_entropy;
+mod elementwise;
+mod gather;
+mod gemm;
+mod pool;
+
+use std::ops::Range;
+
+pub use adam::adam;
+pub use batch_norm::{batch_norm_backward, batch_norm_forward, batch_norm_inference};
+pub use conv2d::{conv2d_backward_input, conv2d_backward_weight, conv2d_forward};
+pub use cross_entropy::{cross_entropy_backward, cross_entropy_forward, softmax};
+pub use elementwise::{
+    add_assign, bias_backward, bias_forward, dropout, relu_backward, relu_forward,
+};
+pub use gather::{gather, gather_labels};
+pub use gemm::{gemm_nn, gemm_nt, gemm_tn};
+pub use pool::{max_pool2d_backward, max_pool2d_forward};
+
+use crate::geometry::SHARD;
+
+/// A real number: `f32` or `f64`.
+pub trait Real: num_traits::Float + Into<f64> {
+    /// The nearest number of this type.
+    fn nearest(x: f64) -> Self;
+}
+
+impl Real for f32 {
+    fn nearest(x: f64) -> f32 {
+        x as f32
+    }
+}
+
+impl Real for f64 {
+    fn nearest(x: f64) -> f64 {
+        x
+    }
+}
+
+/// Merges parts by the fixed tree: neighbours (0, 1), (2, 3), ... are added level by level, and an
+/// odd last part passes up as it is. `None` where there are no parts.
+///
+/// ```
+/// use toile_kernels::reference::tree_sum;
+/// let parts = ["a", "b", "c", "d", "e"].map(String::from).to_vec();
+/// let sum = tree_sum(parts, |left, right| format!("({left}+{right})"));
+/// assert_eq!(sum.unwrap(), "(((a+b)+(c+d))+e)");
+/// ```
+pub fn tree_sum<P>(mut parts: Vec<P>, add: impl Fn(P, P) -> P) -> Option<P> {
+    while parts.len() > 1 {
+        let mut level = parts.into_iter();
+        parts = Vec::new();
+        while let Some(left) = level.next() {
+            parts.push(match level.next() {
+                Some(right) => add(left, right),
+                None => left,
+            });
+        }
+    }
+    parts.pop()
+}
+
+/// The shards of a batch, as ranges of batch positions.
+fn shards(batch: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..batch).step_by(SHARD).map(move |start| start..batch.min(start + SHARD))
+}
+
+/// The sum of `term(i)` over a batch: in order within a shard, by the tree over the shards.
+fn batch_sum(batch: usize, term: impl Fn(usize) -> f64) -> f64 {
+    let sums = shards(batch).map(|shard| shard.fold(0.0, |sum, i| sum + term(i))).collect();
+    tree_sum(sums, |a, b| a + b).unwrap_or(0.0)
+}

@@ -1,0 +1,360 @@
+//! Every kernel of the menu against the reference, on every instruction set of this machine.
+//!
+//! For random awkward shapes: whole numbers must come out exactly, real numbers within a stated
+//! tolerance of the reference in f64; the bits must not depend on AVX2 or AVX-512, on the height
+//! of the matrix tiles or on the number of threads, and must be those of the reference in f32
+//! where it fixes the order of all sums.
+
+mod common;
+
+use common::Tolerance::{OfTerms, OfValue};
+use common::{Call, Fill, Promise, Random, check, unwritten, unwritten_bytes};
+use toile_kernels::geometry::{
+    Adam, BatchNorm, Channels, Conv2d, CrossEntropy, Dropout, Elements, Gather, Gemm, Pool2d,
+    SUMMARY_LEN,
+};
+use toile_kernels::{Isa, MENU};
+
+/// Products and convolutions: all is promised.
+const PRODUCT: Promise = Promise { exact: true, bits: true, tiles: true, tolerance: OfTerms(2e-6) };
+/// Kernels that add up at most: no tiles.
+const SUM: Promise = Promise { tiles: false, ..PRODUCT };
+/// Kernels that divide or take roots: whole numbers are nothing special.
+const QUOTIENT: Promise =
+    Promise { exact: false, bits: true, tiles: false, tolerance: OfValue(1e-5) };
+/// Kernels with an exponential function, which the reference takes from elsewhere: within a
+/// rounding of f32.
+const EXPONENTIAL: Promise =
+    Promise { exact: false, bits: false, tiles: false, tolerance: OfValue(1.2e-7) };
+
+/// Makes a test of each case, and the names of all.
+macro_rules! cases {
+    ($($kernel:ident: $promise:expr, $make:expr;)*) => {
+        const CASES: &[&str] = &[$(stringify!($kernel)),*];
+        $(#[test]
+        fn $kernel() {
+            check(stringify!($kernel), &$promise, $make);
+        })*
+    };
+}
+
+cases! {
+    gather: Promise { tolerance: OfValue(1e-7), ..SUM }, |r, fill| {
+        let g = random_gather(r, fill);
+        call!(gather, g; pixels: byte = r.bytes(g.available() * g.image_len(), 256),
+            order: index = r.indices(g.images(), g.available)
+            => x: real_mut = unwritten(g.images() * g.image_len()))
+    };
+    gather_labels: SUM, |r, fill| {
+        let g = random_gather(r, fill);
+        call!(gather_labels, g; labels: byte = r.bytes(g.available(), 256),
+            order: index = r.indices(g.images(), g.available)
+            => picked: byte_mut = unwritten_bytes(g.images()))
+    };
+    gemm_nn: PRODUCT, |r, fill| {
+        let g = random_gemm(r);
+        call!(gemm_nn, g; a: real = r.reals(g.left_len(), fill),
+            b: real = r.reals(g.right_len(), fill) => c: real_mut = unwritten(g.result_len()))
+    };
+    gemm_nt: PRODUCT, |r, fill| {
+        let g = random_gemm(r);
+        call!(gemm_nt, g; a: real = r.reals(g.left_len(), fill),
+            b: real = r.reals(g.right_len(), fill) => c: real_mut = unwritten(g.result_len()))
+    };
+    gemm_tn: PRODUCT, |r, fill| {
+        let g = random_gemm(r);
+        call!(gemm_tn, g; a: real = r.reals(g.left_len(), fill),
+            b: real = r.reals(g.right_len(), fill) => c: real_mut = unwritten(g.result_len()))
+    };
+    conv2d_forward: PRODUCT, |r, fill| {
+        let g = random_conv2d(r);
+        call!(conv2d_forward, g; x: real = r.reals(g.input_len(), fill),
+            w: real = r.reals(g.weight_len(), fill) => y: real_mut = unwritten(g.output_len()))
+    };
+    conv2d_backward_input: PRODUCT, |r, fill| {
+        let g = random_conv2d(r);
+        call!(conv2d_backward_input, g; dy: real = r.reals(g.output_len(), fill),
+            w: real = r.reals(g.weight_len(), fill) => dx: real_mut = unwritten(g.input_len()))
+    };
+    conv2d_backward_weight: PRODUCT, |r, fill| {
+        let g = random_conv2d(r);
+        call!(conv2d_backward_weight, g; x: real = r.reals(g.input_len(), fill),
+            dy: real = r.reals(g.output_len(), fill)
+            => dw: real_mut = unwritten(g.weight_len()))
+    };
+    bias_forward: SUM, |r, fill| {
+        let g = random_channels(r);
+        call!(bias_forward, g; x: real = r.reals(g.len(), fill),
+            bias: real = r.reals(g.channels(), fill) => y: real_mut = unwritten(g.len()))
+    };
+    bias_backward: SUM, |r, fill| {
+        let g = random_channels(r);
+        call!(bias_backward, g; dy: real = r.reals(g.len(), fill)
+            => dbias: real_mut = unwritten(g.channels()))
+    };
+    relu_forward: SUM, |r, fill| {
+        let g = Elements { len: r.len() };
+        call!(relu_forward, g; x: real = r.reals(g.len(), fill)
+            => y: real_mut = unwritten(g.len()))
+    };
+    relu_backward: SUM, |r, fill| {
+        let g = Elements { len: r.len() };
+        call!(relu_backward, g; y: real = r.reals(g.len(), fill),
+            dy: real = r.reals(g.len(), fill) => dx: real_mut = unwritten(g.len()))
+    };
+    add_assign: SUM, |r, fill| {
+        let g = Elements { len: r.len() };
+        call!(add_assign, g; x: real = r.reals(g.len(), fill)
+            => sum: real_mut = r.reals(g.len(), fill))
+    };
+    dropout: SUM, |r, fill| {
+        let g = random_dropout(r, fill);
+        call!(dropout, g; x: real = r.reals(g.len(), fill) => y: real_mut = unwritten(g.len()))
+    };
+    batch_norm_forward: QUOTIENT, |r, fill| {
+        let g = random_batch_norm(r);
+        let c = g.channels();
+        call!(batch_norm_forward, g; x: real = r.reals(g.len(), fill),
+            gamma: real = r.reals(c, fill), beta: real = r.reals(c, fill)
+            => y: real_mut = unwritten(g.len()), mean: real_mut = unwritten(c),
+            inverse_deviation: real_mut = unwritten(c), running_mean: real_mut = r.reals(c, fill),
+            running_variance: real_mut = r.positives(c, fill))
+    };
+    // dgamma and dbeta add up to 1,617 terms of up to 16, which cancel.
+    batch_norm_backward: Promise { tolerance: OfValue(1e-4), ..QUOTIENT }, |r, fill| {
+        let g = random_batch_norm(r);
+        let c = g.channels();
+        call!(batch_norm_backward, g; dy: real = r.reals(g.len(), fill),
+            x: real = r.reals(g.len(), fill), gamma: real = r.reals(c, fill),
+            mean: real = r.reals(c, fill), inverse_deviation: real = r.positives(c, fill)
+            => dx: real_mut = unwritten(g.len()), dgamma: real_mut = unwritten(c),
+            dbeta: real_mut = unwritten(c))
+    };
+    batch_norm_inference: QUOTIENT, |r, fill| {
+        let g = random_batch_norm(r);
+        let c = g.channels();
+        call!(batch_norm_inference, g; x: real = r.reals(g.len(), fill),
+            gamma: real = r.reals(c, fill), beta: real = r.reals(c, fill),
+            mean: real = r.reals(c, fill), variance: real = r.positives(c, fill)
+            => y: real_mut = unwritten(g.len()))
+    };
+    max_pool2d_forward: SUM, |r, fill| {
+        let g = random_pool2d(r);
+        call!(max_pool2d_forward, g; x: real = r.reals(g.input_len(), fill)
+            => y: real_mut = unwritten(g.output_len()),
+            codes: byte_mut = unwritten_bytes(g.output_len()))
+    };
+    max_pool2d_backward: SUM, |r, fill| {
+        let g = random_pool2d(r);
+        let places = g.window_height * g.window_width;
+        call!(max_pool2d_backward, g; dy: real = r.reals(g.output_len(), fill),
+            codes: byte = r.bytes(g.output_len(), places)
+            => dx: real_mut = unwritten(g.input_len()))
+    };
+    softmax: EXPONENTIAL, |r, fill| {
+        let g = random_cross_entropy(r);
+        call!(softmax, g; logits: real = r.reals(g.len(), fill)
+            => probabilities: real_mut = unwritten(g.len()))
+    };
+    cross_entropy_forward: EXPONENTIAL, |r, fill| {
+        let g = random_cross_entropy(r);
+        call!(cross_entropy_forward, g; logits: real = r.reals(g.len(), fill),
+            labels: byte = r.bytes(g.images(), g.classes)
+            => probabilities: real_mut = unwritten(g.len()),
+            losses: real_mut = unwritten(g.images()), summary: real_mut = unwritten(SUMMARY_LEN))
+    };
+    cross_entropy_backward: Promise { tolerance: OfValue(1e-6), ..QUOTIENT }, |r, fill| {
+        let g = random_cross_entropy(r);
+        call!(cross_entropy_backward, g; dloss: real = r.reals(1, fill),
+            probabilities: real = r.positives(g.len(), fill),
+            labels: byte = r.bytes(g.images(), g.classes)
+            => dlogits: real_mut = unwritten(g.len()))
+    };
+    adam: QUOTIENT, |r, fill| {
+        let g = Adam { len: r.len(), rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-7 };
+        call!(adam, g; gradients: real = r.reals(g.len(), fill)
+            => values: real_mut = r.reals(g.len(), fill),
+            first_moment: real_mut = r.reals(g.len(), fill),
+            second_moment: real_mut = r.positives(g.len(), fill),
+            summary: real_mut = r.reals(SUMMARY_LEN, fill))
+    };
+}
+
+fn random_gather(r: &mut Random, fill: Fill) -> Gather {
+    let divisor = if fill == Fill::Integers { 1.0 } else { r.pick(&[255.0, 127.5, 77.7]) };
+    Gather {
+        images: r.images(),
+        available: 1 + r.below(50),
+        image_len: 1 + r.below(200),
+        offset: r.pick(&[0.0, 127.5]),
+        divisor,
+    }
+}
+
+/// Each size small, odd, prime or around a multiple of the lanes; the depth of `gemm_tn` counts
+/// images, so it is at times around a multiple of the shard.
+fn random_gemm(r: &mut Random) -> Gemm {
+    let rows = r.pick(&[1, 2, 5, 6, 7, 13, 14, 15, 29, 32, 33, 65]);
+    Gemm { rows, columns: r.channels(), depth: r.pick(&[1, 2, 3, 9, 15, 16, 17, 33, 64, 71]) }
+}
+
+/// Kernels of unequal sides, strides and paddings, small enough for the plain loops.
+fn random_conv2d(r: &mut Random) -> Conv2d {
+    loop {
+        let g = Conv2d {
+            images: r.images(),
+            height: 1 + r.below(9),
+            width: 1 + r.below(9),
+            in_channels: r.channels(),
+            out_channels: r.channels(),
+            kernel_height: r.pick(&[1, 2, 3, 3, 3, 5]),
+            kernel_width: r.pick(&[1, 2, 3, 3, 3, 4]),
+            stride: r.pick(&[1, 1, 2, 3]),
+            padding: r.pick(&[0, 0, 1, 2]),
+        };
+        if g.fault().is_none() && g.multiply_adds() <= 200_000 {
+            return g;
+        }
+    }
+}
+
+fn random_channels(r: &mut Random) -> Channels {
+    let pixels = r.pick(&[1, 1, 2, 9, 23, 49]);
+    Channels { images: r.images(), pixels, channels: r.channels() }
+}
+
+fn random_batch_norm(r: &mut Random) -> BatchNorm {
+    let Channels { images, pixels, channels } = random_channels(r);
+    BatchNorm { images, pixels, channels, epsilon: 1e-3, momentum: 0.99 }
+}
+
+fn random_dropout(r: &mut Random, fill: Fill) -> Dropout {
+    // Whole numbers stay exact where 1 / (1 - rate) is a power of two.
+    let rates: &[f32] = if fill == Fill::Integers { &[0.0, 0.5, 0.75] } else { &[0.1, 0.25, 0.9] };
+    let rate = r.pick(rates);
+    let [seed_low, seed_high, purpose, step] = [(); 4].map(|()| r.below(u32::MAX));
+    Dropout { len: r.len(), seed_low, seed_high, purpose, step, rate }
+}
+
+/// Windows that overlap, that tile the image, and that leave gaps and borders.
+fn random_pool2d(r: &mut Random) -> Pool2d {
+    loop {
+        let g = Pool2d {
+            images: r.images(),
+            height: 1 + r.below(9),
+            width: 1 + r.below(9),
+            channels: r.channels(),
+            window_height: 1 + r.below(3),
+            window_width: 1 + r.below(3),
+            stride: 1 + r.below(4),
+        };
+        if g.fault().is_none() {
+            return g;
+        }
+    }
+}
+
+fn random_cross_entropy(r: &mut Random) -> CrossEntropy {
+    let images = r.pick(&[1, 2, 16, 17, 63, 64, 65, 150]);
+    CrossEntropy { images, classes: r.pick(&[1, 2, 3, 10, 17, 100, 256]) }
+}
+
+#[test]
+fn every_line_of_the_menu_has_a_case() {
+    assert_eq!(CASES, MENU, "cases and menu name the same kernels in the same order");
+}
+
+/// A machine that is there to test an instruction set must not pass because it lacks it.
+#[test]
+fn required_instruction_sets_are_here() {
+    let required = std::env::var("TOILE_REQUIRE_ISA").unwrap_or_default();
+    for name in required.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+        let here = Isa::available().any(|isa| isa.name() == name);
+        assert!(here, "TOILE_REQUIRE_ISA asks for {name}, which this CPU lacks");
+    }
+}
+
+/// The reference itself by hand: plain numbers of a shape that can be followed on paper.
+mod by_hand {
+    use toile_kernels::geometry::{BatchNorm, Conv2d, CrossEntropy};
+    use toile_kernels::reference;
+
+    /// One row of five pixels, a kernel of three, padding 1, stride 2: outputs at 0, 2, 4.
+    const CONV: Conv2d = Conv2d {
+        images: 1,
+        height: 3,
+        width: 5,
+        in_channels: 1,
+        out_channels: 1,
+        kernel_height: 3,
+        kernel_width: 3,
+        stride: 2,
+        padding: 1,
+    };
+    /// Only the middle row of the kernel is not 0.
+    const WEIGHTS: [f64; 9] = [0., 0., 0., 1., 10., 100., 0., 0., 0.];
+
+    #[test]
+    fn convolution_with_stride_and_padding() {
+        let x = [1., 2., 3., 4., 5., 0., 0., 0., 0., 0., 5., 4., 3., 2., 1.];
+        let mut y = [9.; 6];
+        reference::conv2d_forward(&CONV, &x, &WEIGHTS, &mut y);
+        assert_eq!(y, [210., 432., 54., 450., 234., 12.]);
+    }
+
+    #[test]
+    fn convolution_gradients() {
+        let dy = [1., 2., 3., 0., 0., 0.];
+        let mut dx = [9.; 15];
+        reference::conv2d_backward_input(&CONV, &dy, &WEIGHTS, &mut dx);
+        assert_eq!(dx[..5], [10., 102., 20., 203., 30.]);
+        assert_eq!(dx[5..], [0.; 10]);
+        let x = [1., 2., 3., 4., 5., 0., 0., 0., 0., 0., 0., 0., 0., 0., 0.];
+        let mut dw = [9.; 9];
+        reference::conv2d_backward_weight(&CONV, &x, &dy, &mut dw);
+        // Left taps read 2 and 4, middle ones 1, 3, 5, right ones 2 and 4.
+        assert_eq!(dw, [0., 0., 0., 4. + 12., 1. + 6. + 15., 2. + 8., 0., 0., 0.]);
+    }
+
+    /// 1, 2, 3, 6: mean 3, squared deviations 4 + 1 + 0 + 9 = 14.
+    #[test]
+    fn batch_norm_statistics() {
+        let g = BatchNorm { images: 2, pixels: 2, channels: 1, epsilon: 0.5, momentum: 0.5 };
+        let (mut y, mut mean, mut inverse) = ([0.; 4], [0.], [0.]);
+        let (mut running_mean, mut running_variance) = ([1.], [2.]);
+        reference::batch_norm_forward(
+            &g,
+            &[1., 2., 3., 6.],
+            &[4.],
+            &[10.],
+            &mut y,
+            &mut mean,
+            &mut inverse,
+            &mut running_mean,
+            &mut running_variance,
+        );
+        assert_eq!((mean, inverse), ([3.], [0.5]), "variance 3.5 + 0.5 = 4");
+        assert_eq!(y, [6., 8., 10., 16.]);
+        assert_eq!(running_mean, [2.]);
+        assert!((running_variance[0] - (1.0 + 0.5 * 14.0 / 3.0_f64)).abs() < 1e-12);
+    }
+
+    /// exp(ln 2) : exp(ln 6) = 2 : 6.
+    #[test]
+    fn cross_entropy_of_two_classes() {
+        let g = CrossEntropy { images: 1, classes: 2 };
+        let logits = [2.0_f64.ln(), 6.0_f64.ln()];
+        let (mut probabilities, mut losses, mut summary) = ([0.; 2], [0.], [9.; 4]);
+        reference::cross_entropy_forward(
+            &g,
+            &logits,
+            &[1],
+            &mut probabilities,
+            &mut losses,
+            &mut summary,
+        );
+        assert!((probabilities[0] - 0.25).abs() < 1e-15 && (probabilities[1] - 0.75).abs() < 1e-15);
+        assert!((losses[0] + 0.75_f64.ln()).abs() < 1e-15);
+        assert_eq!(summary, [losses[0], 1., 0., 0.]);
+    }
+}

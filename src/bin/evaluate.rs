@@ -1,0 +1,85 @@
+//! Evaluates a trained model on the test images.
+
+mod common;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Parser;
+use toile::error::Result;
+use toile::evaluate::{EvaluateOptions, evaluate};
+use toile::progress::{Progress, Style, evaluation_text};
+use toile::recipe::limits;
+
+/// The exit code of a model that is not good enough.
+const BELOW_DEMAND: u8 = 10;
+
+const EXAMPLES: &str = "\
+Examples, where evaluate stands for: cargo run --release --bin evaluate --
+  evaluate                                  the newest run under runs/
+  evaluate runs/fashion-mnist-reference-003 one run
+  evaluate model.safetensors --data photos  a file of weights on other data
+  evaluate --fail-under 0.93 --json         for scripts: exit code 10 below 93 %";
+
+/// Measure a trained model on the test images: accuracy, loss, and precision, recall and F1 of
+/// each class.
+#[derive(Debug, Parser)]
+#[command(name = "evaluate", version, after_help = format!("{EXAMPLES}\n\n{}", common::ENVIRONMENT_AND_EXIT_CODES))]
+struct Flags {
+    /// A run folder, or a file of weights
+    #[arg(value_name = "RUN|MODEL", default_value = "runs/latest")]
+    model: PathBuf,
+
+    /// fashion-mnist, or a folder with the four IDX files [default: the data of the run]
+    #[arg(long, value_name = "NAME|DIR")]
+    data: Option<PathBuf>,
+
+    /// Worker threads, up to 64 [default: RAYON_NUM_THREADS, else one for each processor]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = common::parse_threads)]
+    threads: Option<u64>,
+
+    /// What computes
+    #[arg(long, default_value = "cpu")]
+    device: common::DeviceFlag,
+
+    /// End with exit code 10 if the accuracy is below this, 0 to 1
+    #[arg(long, value_name = "ACCURACY", allow_negative_numbers = true, value_parser = |text: &str| limits::FAIL_UNDER.parse(text))]
+    fail_under: Option<f64>,
+
+    /// Write the content of evaluation.json to stdout, in one line
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    common::exit(|| run(&flags))
+}
+
+fn run(flags: &Flags) -> Result<u8> {
+    let mut progress = Progress::new(Style::detect(flags.json, false));
+    let (threads, notice) = common::threads(flags.threads);
+    if let Some(notice) = notice {
+        progress.note(&notice);
+    }
+    let options = EvaluateOptions {
+        model: flags.model.clone(),
+        data: flags.data.clone(),
+        threads,
+        device: flags.device.into(),
+    };
+    let evaluation = evaluate(&options, &mut progress)?;
+    let text = match flags.json {
+        true => serde_json::to_string(&evaluation).expect("an evaluation is plain values"),
+        false => evaluation_text(&evaluation).trim_end().to_owned(),
+    };
+    progress.results(&text)?;
+    match flags.fail_under {
+        Some(least) if evaluation.accuracy < least => {
+            let accuracy = evaluation.accuracy;
+            common::tell_error(&format!("accuracy {accuracy} is below --fail-under {least}"));
+            Ok(BELOW_DEMAND)
+        }
+        _ => Ok(0),
+    }
+}

@@ -1,0 +1,74 @@
+//! Named networks as lists of layers.
+
+use crate::error::{Error, Result};
+use crate::nn::{BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, Relu};
+
+/// The name of the network that is trained if no other is asked for.
+pub const REFERENCE: &str = "reference";
+
+/// The layers of the network `name` for images of `input` = [height, width, channels] and this
+/// many classes.
+///
+/// # Errors
+/// [`Error::Input`] if there is no such network or it does not take such images.
+pub fn layers(name: &str, input: [usize; 3], classes: usize) -> Result<Vec<Layer>> {
+    if name != REFERENCE {
+        return Err(Error::Input(format!("no network is named {name:?}; known: {REFERENCE}")));
+    }
+    let [height, width, channels] = input;
+    // Below 24 pixels the last kernel does not fit what the pools leave of the image.
+    let fits = |size: usize| (24..=1024).contains(&size);
+    if !fits(height) || !fits(width) || !(1..=16).contains(&channels) {
+        return Err(Error::Input(format!(
+            "the {REFERENCE} network takes images of 24 to 1024 pixels a side and 1 to 16 \
+             channels, found {height} by {width} by {channels}"
+        )));
+    }
+    if !(1..=256).contains(&classes) {
+        return Err(Error::Input(format!("expected 1 to 256 classes, found {classes}")));
+    }
+    Ok(reference(classes))
+}
+
+/// The reference network: 538,346 numbers for ten classes of 28 by 28 grey images, of which
+/// 536,874 are trained.
+///
+/// ```
+/// use toile::{Device, Shape, models, nn::Sequential};
+/// let layers = models::reference(10);
+/// let network = Sequential::new(&layers, Shape::new(&[28, 28, 1]), Device::Cpu, 42);
+/// assert_eq!(network.summary().parameters(), 538_346);
+/// assert_eq!(network.summary().trainable(), 536_874);
+/// assert_eq!(network.summary().multiply_adds(), 10_396_288);
+/// ```
+#[must_use]
+pub fn reference(classes: usize) -> Vec<Layer> {
+    vec![
+        Conv2d::new(32, 3).into(),
+        BatchNorm::default().into(),
+        Relu {}.into(),
+        Conv2d::new(32, 3).into(),
+        Relu {}.into(),
+        MaxPool2d::new(2).into(),
+        Dropout::new(0.25).into(),
+        Conv2d::new(64, 3).into(),
+        BatchNorm::default().into(),
+        Relu {}.into(),
+        Conv2d::new(64, 3).into(),
+        Relu {}.into(),
+        MaxPool2d::new(2).into(),
+        Dropout::new(0.25).into(),
+        Conv2d::new(128, 3).into(),
+        BatchNorm::default().into(),
+        Dropout::new(0.25).into(),
+        Flatten {}.into(),
+        Dense::new(512).into(),
+        BatchNorm::default().into(),
+        Relu {}.into(),
+        Dropout::new(0.5).into(),
+        Dense::new(256).into(),
+        Relu {}.into(),
+        Dropout::new(0.5).into(),
+        Dense::new(classes).into(),
+    ]
+}

@@ -1,0 +1,75 @@
+//! Batch normalisation over images and pixels: [N, ..., C] -> [N, ..., C].
+
+use serde::{Deserialize, Serialize};
+
+use super::parameters::{Parameter, Requests};
+use super::{Build, Describe, Initializer, Pass, Role, Site, Stage};
+use crate::ops::batch_norm::{Constants, RunningStatistics};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// Batch normalisation with Keras's constants. Gamma and the running variance start at 1, beta
+/// and the running mean at 0.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BatchNorm {
+    /// Added to the variance before the square root.
+    pub epsilon: f32,
+    /// Share of the old running statistics that a step keeps.
+    pub momentum: f32,
+}
+
+impl Default for BatchNorm {
+    fn default() -> Self {
+        let Constants { epsilon, momentum } = Constants::default();
+        BatchNorm { epsilon, momentum }
+    }
+}
+
+impl Describe for BatchNorm {
+    fn output(&self, input: Shape) -> Shape {
+        input
+    }
+
+    fn build(&self, site: &Site, requests: &mut Requests) -> Build {
+        let shape = Shape::new(&[site.input.channels()]);
+        let mut ask = |name: &str, role: Role, value: f32| {
+            let name = format!("{}.{name}", site.name);
+            requests.add(name, shape, role, Initializer::Constant(value))
+        };
+        let gamma = ask("gamma", Role::Trained, 1.0);
+        let beta = ask("beta", Role::Trained, 0.0);
+        let mean = ask("mean", Role::Statistic, 0.0);
+        let variance = ask("variance", Role::Statistic, 1.0);
+        let constants = Constants { epsilon: self.epsilon, momentum: self.momentum };
+        Box::new(move |all| {
+            Box::new(Normalize {
+                gamma: all.get(gamma),
+                beta: all.get(beta),
+                running: RunningStatistics {
+                    mean: all.get(mean).values().clone(),
+                    variance: all.get(variance).values().clone(),
+                },
+                constants,
+            })
+        })
+    }
+}
+
+struct Normalize {
+    gamma: Parameter,
+    beta: Parameter,
+    running: RunningStatistics,
+    constants: Constants,
+}
+
+impl Stage for Normalize {
+    fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
+        let tracked = pass.is_training();
+        let (gamma, beta) = (self.gamma.tensor(tracked), self.beta.tensor(tracked));
+        if pass.is_training() {
+            x.batch_norm(&gamma, &beta, &mut self.running.clone(), self.constants)
+        } else {
+            x.batch_norm_inference(&gamma, &beta, &self.running, self.constants)
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! A model's numbers: flat arenas that layers hold slices of.
+//!
+//! What the optimizer updates lies in one arena, its gradients in another of the same layout,
+//! so that an update is one pass over both. Running statistics lie in a third arena.
+
+use std::sync::Arc;
+
+use toile_kernels::{Buffer, Device};
+
+use super::init::Initializer;
+use crate::autograd::{Gradients, Node};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// One named tensor of a model.
+#[derive(Clone)]
+pub struct Parameter {
+    name: String,
+    shape: Shape,
+    values: Buffer,
+    /// The variable of this parameter in every graph; `None` if the optimizer leaves it alone.
+    node: Option<Arc<Node>>,
+    initializer: Initializer,
+}
+
+impl Parameter {
+    /// The name in model files, such as `conv1.weight`.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The shape.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The numbers, in their arena.
+    #[must_use]
+    pub fn values(&self) -> &Buffer {
+        &self.values
+    }
+
+    /// The numbers as a tensor: a variable if `tracked` and the parameter is trained.
+    #[must_use]
+    pub(super) fn tensor(&self, tracked: bool) -> Tensor {
+        let constant = Tensor::from_buffer(self.shape, self.values.clone());
+        match &self.node {
+            Some(node) if tracked => constant.with_node(Arc::clone(node)),
+            _ => constant,
+        }
+    }
+}
+
+/// What a new parameter is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Updated by the optimizer.
+    Trained,
+    /// Has a place among the trained ones, but gets no gradient and keeps its value: a bias
+    /// directly before a batch normalisation, whose true gradient is zero.
+    Idle,
+    /// Moved by the forward pass: running statistics.
+    Statistic,
+}
+
+/// What a layer asks for.
+struct Request {
+    name: String,
+    shape: Shape,
+    role: Role,
+    initializer: Initializer,
+}
+
+/// Collects the parameters that layers ask for; the arenas are made when all are known.
+#[derive(Default)]
+pub(super) struct Requests(Vec<Request>);
+
+/// Names a parameter before it exists.
+#[derive(Clone, Copy)]
+pub(super) struct ParameterId(usize);
+
+impl Requests {
+    /// Asks for a parameter.
+    pub fn add(
+        &mut self,
+        name: String,
+        shape: Shape,
+        role: Role,
+        initializer: Initializer,
+    ) -> ParameterId {
+        self.0.push(Request { name, shape, role, initializer });
+        ParameterId(self.0.len() - 1)
+    }
+
+    /// How many parameters were asked for so far.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// How many numbers the requests from number `first` on come to: trained or idle ones, and
+    /// statistics.
+    pub fn counts_from(&self, first: usize) -> (usize, usize) {
+        self.0[first..].iter().fold((0, 0), |(trained, moved), request| match request.role {
+            Role::Statistic => (trained, moved + request.shape.len()),
+            Role::Trained | Role::Idle => (trained + request.shape.len(), moved),
+        })
+    }
+}
+
+/// All parameters of a model and the arenas that they lie in.
+pub struct Parameters {
+    all: Vec<Parameter>,
+    values: Buffer,
+    gradients: Buffer,
+}
+
+impl Parameters {
+    /// Lays out the arenas and sets every parameter to its initial value.
+    pub(super) fn new(requests: Requests, device: Device, seed: u64) -> Parameters {
+        let total = |statistics: bool| -> usize {
+            let counted = |r: &&Request| (r.role == Role::Statistic) == statistics;
+            requests.0.iter().filter(counted).map(|r| r.shape.len()).sum()
+        };
+        let values = Buffer::zeros(device, total(false));
+        let gradients = Buffer::zeros(device, values.len());
+        let statistics = Buffer::zeros(device, total(true));
+        let (mut trained, mut moved) = (0, 0);
+        let place = |(number, request): (usize, Request)| {
+            let len = request.shape.len();
+            let (arena, next) = match request.role {
+                Role::Statistic => (&statistics, &mut moved),
+                Role::Trained | Role::Idle => (&values, &mut trained),
+            };
+            let range = *next..*next + len;
+            *next += len;
+            let mut values = arena.slice(range.clone());
+            let initial = request.initializer.values(len, number as u32, seed);
+            values.copy_from(&initial);
+            let node = (request.role == Role::Trained)
+                .then(|| Node::parameter(request.shape, gradients.slice(range)));
+            let Request { name, shape, initializer, .. } = request;
+            Parameter { name, shape, values, node, initializer }
+        };
+        let all = requests.0.into_iter().enumerate().map(place).collect();
+        Parameters { all, values, gradients }
+    }
+
+    pub(super) fn get(&self, id: ParameterId) -> Parameter {
+        self.all[id.0].clone()
+    }
+
+    /// All parameters, in the order of the layers.
+    pub fn iter(&self) -> impl Iterator<Item = &Parameter> {
+        self.all.iter()
+    }
+
+    /// How many numbers a model file stores.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.all.iter().map(|p| p.shape.len()).sum()
+    }
+
+    /// The arena of what the optimizer updates.
+    #[must_use]
+    pub fn values(&self) -> &Buffer {
+        &self.values
+    }
+
+    /// The arena of the gradients, laid out like [`Parameters::values`].
+    #[must_use]
+    pub fn gradients(&self) -> &Buffer {
+        &self.gradients
+    }
+
+    /// Sets every parameter to its initial value for another seed.
+    pub fn initialize(&mut self, seed: u64) {
+        for (number, parameter) in self.all.iter_mut().enumerate() {
+            let len = parameter.shape.len();
+            let initial = parameter.initializer.values(len, number as u32, seed);
+            parameter.values.copy_from(&initial);
+        }
+    }
+
+    /// Sets the parameter `name`.
+    ///
+    /// # Panics
+    /// If there is none of that name, or the length is another.
+    #[track_caller]
+    pub fn set(&mut self, name: &str, values: &[f32]) {
+        let parameter = self.all.iter_mut().find(|p| p.name == name);
+        let parameter = parameter.unwrap_or_else(|| panic!("no parameter is named {name}"));
+        parameter.values.copy_from(values);
+    }
+
+    /// Checks that a backward pass reached every trained parameter: one that it missed would
+    /// keep the gradient of an earlier step.
+    ///
+    /// # Panics
+    /// If it did not, naming those left out.
+    #[track_caller]
+    pub fn check_reached(&self, gradients: &Gradients) {
+        let left_out =
+            |p: &&Parameter| p.node.as_ref().is_some_and(|node| gradients.of_node(node).is_none());
+        let names: Vec<_> = self.all.iter().filter(left_out).map(Parameter::name).collect();
+        assert!(names.is_empty(), "the backward pass gave no gradient for {}", names.join(", "));
+    }
+}

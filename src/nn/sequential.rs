@@ -1,0 +1,92 @@
+//! A network that is a list of layers, with its numbers.
+
+use toile_kernels::Device;
+
+use super::plan::Plan;
+use super::{Layer, Parameters, Pass, Stage, Summary};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// A list of layers with parameters on a device.
+///
+/// Training takes `&mut self`, since it moves running statistics; inference takes `&self` and
+/// may run on many threads at once.
+pub struct Sequential {
+    layers: Vec<Layer>,
+    stages: Vec<Box<dyn Stage>>,
+    parameters: Parameters,
+    summary: Summary,
+    device: Device,
+}
+
+impl Sequential {
+    /// Gives `layers` initial numbers, a function of `seed`, for images of shape `input`.
+    ///
+    /// # Panics
+    /// If a layer does not fit what comes before it, naming the layer and the shape.
+    #[must_use]
+    #[track_caller]
+    pub fn new(layers: &[Layer], input: Shape, device: Device, seed: u64) -> Sequential {
+        let Plan { requests, stages, summary } = Plan::new(layers, input);
+        let parameters = Parameters::new(requests, device, seed);
+        let stages = stages.into_iter().map(|build| build(&parameters)).collect();
+        Sequential { layers: layers.to_vec(), stages, parameters, summary, device }
+    }
+
+    /// The answer for a batch [N, ...]: nothing is recorded and nothing changes.
+    ///
+    /// # Panics
+    /// If the images are of another shape than the network's.
+    #[must_use]
+    #[track_caller]
+    pub fn forward(&self, x: &Tensor) -> Tensor {
+        self.run(x, Pass::Inference)
+    }
+
+    /// The result for a batch of training step `step` under `seed`, recorded for backward.
+    /// Running statistics move.
+    ///
+    /// # Panics
+    /// If the images are of another shape than the network's.
+    #[must_use]
+    #[track_caller]
+    pub fn forward_train(&mut self, x: &Tensor, seed: u64, step: u32) -> Tensor {
+        self.run(x, Pass::Training { seed, step })
+    }
+
+    #[track_caller]
+    fn run(&self, x: &Tensor, pass: Pass) -> Tensor {
+        let (found, expected) = (x.shape().of_one(), self.summary.input);
+        assert_eq!(found, expected, "images of another shape than the network's");
+        self.stages.iter().fold(x.clone(), |x, stage| stage.forward(&x, pass))
+    }
+
+    /// The layers.
+    #[must_use]
+    pub fn layers(&self) -> &[Layer] {
+        &self.layers
+    }
+
+    /// The named numbers.
+    #[must_use]
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// The named numbers, to be set.
+    pub fn parameters_mut(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    /// The table of layers.
+    #[must_use]
+    pub fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Where the numbers live.
+    #[must_use]
+    pub fn device(&self) -> Device {
+        self.device
+    }
+}

@@ -1,0 +1,241 @@
+//! The settings of an experiment, and where they come from: recipe, then config file, then flags.
+//!
+//! A resolved [`Config`] says everything that decides the weights that come out, and nothing
+//! else: where results go, how many threads work and on which device are no part of it. Written
+//! as `config.toml`, it runs the same experiment again.
+
+mod file;
+pub mod limits;
+mod path_text;
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::schedule::{EarlyStoppingSettings, PlateauSettings};
+
+/// The recipe that is used when none is named.
+pub const DEFAULT_RECIPE: &str = "reference";
+
+/// The data set that is used when none is named.
+pub const DEFAULT_DATA: &str = "fashion-mnist";
+
+/// A named set of settings.
+#[derive(Debug)]
+pub struct Recipe {
+    /// What `--recipe` calls it.
+    pub name: &'static str,
+    /// One line for the help text.
+    pub summary: &'static str,
+    settings: fn() -> Config,
+}
+
+/// All recipes, the default first. A new one is one more entry. None sets `limit`, `max_steps`
+/// or `save_every`: a config file could not unset them.
+pub const RECIPES: &[Recipe] = &[Recipe {
+    name: DEFAULT_RECIPE,
+    summary: "Adam, at most 50 epochs, early stopping, learning rate lowered on plateaus",
+    settings: reference,
+}];
+
+fn reference() -> Config {
+    Config {
+        recipe: DEFAULT_RECIPE.to_owned(),
+        data: PathBuf::from(DEFAULT_DATA),
+        epochs: 50,
+        batch_size: 128,
+        learning_rate: 1e-3,
+        seed: 42,
+        val_size: 5000,
+        limit: None,
+        max_steps: None,
+        save_every: None,
+        early_stopping: EarlyStoppingSettings::default(),
+        plateau: PlateauSettings::default(),
+    }
+}
+
+/// All settings of an experiment, resolved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// The recipe that the other settings started from.
+    pub recipe: String,
+    /// The name of a known data set, or a folder that holds the four IDX files.
+    #[serde(with = "path_text")]
+    pub data: PathBuf,
+    /// The most passes over the training part.
+    pub epochs: usize,
+    /// Images per optimizer step; the last batch of an epoch may be smaller.
+    pub batch_size: usize,
+    /// The optimizer's first learning rate.
+    pub learning_rate: f64,
+    /// Decides initial weights, the order of images and dropout.
+    #[serde(with = "file::seed")]
+    pub seed: u64,
+    /// How many images at the end of the training file are held back for validation.
+    pub val_size: usize,
+    /// Train on only the first so many images of the training part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<usize>,
+    /// End the run after so many optimizer steps in all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_steps: Option<u64>,
+    /// Steps from one checkpoint to the next, besides those at each epoch's end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub save_every: Option<u64>,
+    /// When to stop before the last epoch.
+    pub early_stopping: EarlyStoppingSettings,
+    /// When to lower the learning rate.
+    pub plateau: PlateauSettings,
+}
+
+impl Config {
+    /// The settings of a named recipe.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if no recipe has that name.
+    pub fn of_recipe(name: &str) -> Result<Self> {
+        let recipe = RECIPES.iter().find(|recipe| recipe.name == name).ok_or_else(|| {
+            let names: Vec<_> = RECIPES.iter().map(|recipe| recipe.name).collect();
+            Error::Input(format!("no recipe is named {name:?}; known: {}", names.join(", ")))
+        })?;
+        Ok((recipe.settings)())
+    }
+
+    /// Resolves recipe, config file and flags; each one wins over those before it.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for an unknown recipe or a value outside its allowed range.
+    pub fn resolve(file: &Overrides, flags: &Overrides) -> Result<Self> {
+        let recipe = flags.recipe.as_deref().or(file.recipe.as_deref());
+        let mut config = Self::of_recipe(recipe.unwrap_or(DEFAULT_RECIPE))?;
+        file.apply(&mut config);
+        flags.apply(&mut config);
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Checks every value against [`limits`].
+    ///
+    /// # Errors
+    /// [`Error::Input`] that names the setting, its allowed range and the value found.
+    pub fn check(&self) -> Result<()> {
+        let whole = [
+            (limits::EPOCHS, Some(self.epochs as u64)),
+            (limits::BATCH_SIZE, Some(self.batch_size as u64)),
+            (limits::VAL_SIZE, Some(self.val_size as u64)),
+            (limits::LIMIT, self.limit.map(|limit| limit as u64)),
+            (limits::MAX_STEPS, self.max_steps),
+            (limits::SAVE_EVERY, self.save_every),
+            (limits::EARLY_STOPPING_PATIENCE, Some(self.early_stopping.patience.into())),
+            (limits::PLATEAU_PATIENCE, Some(self.plateau.patience.into())),
+        ];
+        for (limit, value) in whole {
+            value.map_or(Ok(()), |value| limit.check(value.into())).map_err(Error::Input)?;
+        }
+        let real = [
+            (limits::LEARNING_RATE, self.learning_rate),
+            (limits::PLATEAU_FACTOR, self.plateau.factor),
+            (limits::PLATEAU_MIN_DELTA, self.plateau.min_delta),
+            (limits::PLATEAU_FLOOR, self.plateau.floor),
+        ];
+        for (limit, value) in real {
+            limit.check(value).map_err(Error::Input)?;
+        }
+        Ok(())
+    }
+
+    /// The content of `config.toml`; [`Overrides::load`] and [`Config::resolve`] give the same
+    /// settings back.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        let settings = toml::to_string(self).expect("settings are plain values");
+        format!("# The settings of this run; to repeat it: train --config FILE\n{settings}")
+    }
+}
+
+/// Some settings, from a config file or from flags; what is `None` stays as it was.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Overrides {
+    /// See [`Config::recipe`].
+    pub recipe: Option<String>,
+    /// See [`Config::data`].
+    #[serde(deserialize_with = "path_text::optional")]
+    pub data: Option<PathBuf>,
+    /// See [`Config::epochs`].
+    pub epochs: Option<usize>,
+    /// See [`Config::batch_size`].
+    pub batch_size: Option<usize>,
+    /// See [`Config::learning_rate`].
+    pub learning_rate: Option<f64>,
+    /// See [`Config::seed`].
+    #[serde(deserialize_with = "file::seed::optional")]
+    pub seed: Option<u64>,
+    /// See [`Config::val_size`].
+    pub val_size: Option<usize>,
+    /// See [`Config::limit`].
+    pub limit: Option<usize>,
+    /// See [`Config::max_steps`].
+    pub max_steps: Option<u64>,
+    /// See [`Config::save_every`].
+    pub save_every: Option<u64>,
+    /// See [`Config::early_stopping`].
+    pub early_stopping: EarlyStoppingOverrides,
+    /// See [`Config::plateau`].
+    pub plateau: PlateauOverrides,
+}
+
+/// Some settings of [`EarlyStoppingSettings`].
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EarlyStoppingOverrides {
+    /// See [`EarlyStoppingSettings::enabled`].
+    pub enabled: Option<bool>,
+    /// See [`EarlyStoppingSettings::patience`].
+    pub patience: Option<u32>,
+}
+
+/// Some settings of [`PlateauSettings`].
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PlateauOverrides {
+    /// See [`PlateauSettings::enabled`].
+    pub enabled: Option<bool>,
+    /// See [`PlateauSettings::factor`].
+    pub factor: Option<f64>,
+    /// See [`PlateauSettings::patience`].
+    pub patience: Option<u32>,
+    /// See [`PlateauSettings::min_delta`].
+    pub min_delta: Option<f64>,
+    /// See [`PlateauSettings::floor`].
+    pub floor: Option<f64>,
+}
+
+impl Overrides {
+    fn apply(&self, config: &mut Config) {
+        replace(&mut config.data, &self.data);
+        replace(&mut config.epochs, &self.epochs);
+        replace(&mut config.batch_size, &self.batch_size);
+        replace(&mut config.learning_rate, &self.learning_rate);
+        replace(&mut config.seed, &self.seed);
+        replace(&mut config.val_size, &self.val_size);
+        config.limit = self.limit.or(config.limit);
+        config.max_steps = self.max_steps.or(config.max_steps);
+        config.save_every = self.save_every.or(config.save_every);
+        replace(&mut config.early_stopping.enabled, &self.early_stopping.enabled);
+        replace(&mut config.early_stopping.patience, &self.early_stopping.patience);
+        replace(&mut config.plateau.enabled, &self.plateau.enabled);
+        replace(&mut config.plateau.factor, &self.plateau.factor);
+        replace(&mut config.plateau.patience, &self.plateau.patience);
+        replace(&mut config.plateau.min_delta, &self.plateau.min_delta);
+        replace(&mut config.plateau.floor, &self.plateau.floor);
+    }
+}
+
+fn replace<T: Clone>(setting: &mut T, value: &Option<T>) {
+    if let Some(value) = value {
+        *setting = value.clone();
+    }
+}

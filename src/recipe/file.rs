@@ -1,0 +1,134 @@
+//! Reading config files: what is wrong with one is said with its path, its key and a way out.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use toml::{Table, Value};
+
+use super::{Config, DEFAULT_RECIPE, Overrides, limits};
+use crate::error::{self, Error};
+
+/// Far more than all settings need; a larger file is something else.
+const LARGEST_FILE: u64 = 1 << 20;
+
+impl Overrides {
+    /// Reads a config file.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if the file is missing, is not a regular file of at most 1 MiB, is not
+    /// TOML, or holds an unknown key or a value of the wrong type or outside its range.
+    pub fn load(path: &Path) -> error::Result<Self> {
+        let named =
+            |fault: String| Error::Input(format!("config file {}: {fault}", path.display()));
+        let text = read(path).map_err(named)?;
+        let table: Table = text.parse().map_err(|fault| named(format!("{fault}")))?;
+        check_keys(&table).map_err(named)?;
+        check_whole_numbers(&table).map_err(named)?;
+        let overrides: Self = toml::from_str(&text).map_err(|fault| named(format!("{fault}")))?;
+        // Ranges are reported here, where the file can be named, not after flags were applied.
+        match Config::resolve(&overrides, &Self::default()) {
+            Ok(_) => Ok(overrides),
+            Err(fault) => Err(named(fault.to_string())),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<String, String> {
+    let metadata = std::fs::metadata(path).map_err(|fault| fault.to_string())?;
+    // Opening a pipe or a device could wait for ever.
+    if !metadata.is_file() {
+        return Err("is not a regular file".into());
+    }
+    let mut text = String::new();
+    File::open(path)
+        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text))
+        .map_err(|fault| fault.to_string())?;
+    if text.len() as u64 > LARGEST_FILE {
+        return Err(format!("is larger than {LARGEST_FILE} bytes"));
+    }
+    Ok(text)
+}
+
+/// The dotted path of every key, `[table]`s included.
+fn keys(table: &Table, prefix: &str, found: &mut Vec<String>) {
+    for (key, value) in table {
+        let key = format!("{prefix}{key}");
+        if let Value::Table(inner) = value {
+            keys(inner, &format!("{key}."), found);
+        }
+        found.push(key);
+    }
+}
+
+fn known_keys() -> Vec<String> {
+    let mut config = Config::of_recipe(DEFAULT_RECIPE).expect("the default recipe exists");
+    config.limit = Some(1);
+    config.max_steps = Some(1);
+    config.save_every = Some(1);
+    let mut known = Vec::new();
+    keys(&Table::try_from(config).expect("settings are plain values"), "", &mut known);
+    known
+}
+
+fn check_keys(table: &Table) -> Result<(), String> {
+    let known = known_keys();
+    let mut found = Vec::new();
+    keys(table, "", &mut found);
+    for key in found {
+        if known.contains(&key) {
+            continue;
+        }
+        let distance = |other: &&String| strsim::damerau_levenshtein(&key, other);
+        let nearest = known.iter().min_by_key(distance).expect("some keys are known");
+        return Err(format!("unknown key `{key}`; the nearest known key is `{nearest}`"));
+    }
+    Ok(())
+}
+
+/// Negative numbers, above all, which the settings' own types could only call invalid.
+fn check_whole_numbers(table: &Table) -> Result<(), String> {
+    for limit in limits::IN_FILES {
+        let mut value = None;
+        let mut inside = Some(table);
+        for part in limit.key.split('.') {
+            value = inside.and_then(|table| table.get(part));
+            inside = value.and_then(Value::as_table);
+        }
+        if let Some(number) = value.and_then(Value::as_integer) {
+            limit.check(number.into())?;
+        }
+    }
+    Ok(())
+}
+
+/// Seeds in TOML: its integers end at 2^63 - 1, so greater seeds are written as text.
+pub(super) mod seed {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a whole number from 0 to 18446744073709551615")]
+    enum Seed {
+        Number(u64),
+        Text(String),
+    }
+
+    pub fn serialize<S: Serializer>(seed: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        match i64::try_from(*seed) {
+            Ok(number) => number.serialize(serializer),
+            Err(_) => seed.to_string().serialize(serializer),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+        match Seed::deserialize(from)? {
+            Seed::Number(number) => Ok(number),
+            Seed::Text(text) => super::limits::SEED.parse(&text).map_err(D::Error::custom),
+        }
+    }
+
+    pub fn optional<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+        deserialize(from).map(Some)
+    }
+}

@@ -1,0 +1,188 @@
+//! The folder of one run: how it is named, claimed, found again and written to.
+//!
+//! Other programs read these folders while runs go on, runs are killed at any moment, and two
+//! of them may be started at once. So a folder is claimed by one process, small files appear
+//! whole or not at all, and nothing that toile did not write is ever deleted.
+
+mod claim;
+mod environment;
+mod logs;
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+pub use environment::Environment;
+pub use logs::{HistoryLog, HistoryRow, MetricsLog, StepMetrics};
+
+/// Resolved settings.
+pub const CONFIG: &str = "config.toml";
+/// Where and with what the run was made.
+pub const ENVIRONMENT: &str = "env.json";
+/// One line a step.
+pub const METRICS: &str = "metrics.jsonl";
+/// One row an epoch.
+pub const HISTORY: &str = "training_history.csv";
+/// The weights that count.
+pub const BEST_WEIGHTS: &str = "best.safetensors";
+/// The newest checkpoint.
+pub const LAST_CHECKPOINT: &str = "last.ckpt";
+/// The checkpoint before the newest.
+pub const PREVIOUS_CHECKPOINT: &str = "previous.ckpt";
+/// The result on the test images.
+pub const EVALUATION: &str = "evaluation.json";
+/// The report as text.
+pub const REPORT_TEXT: &str = "classification_report.txt";
+/// The report as JSON.
+pub const REPORT_JSON: &str = "classification_report.json";
+/// The answer to each test image.
+pub const PREDICTIONS: &str = "predictions.csv";
+
+/// Held by the process that writes to the folder; also the mark of a folder made by toile.
+const LOCK: &str = ".toile.lock";
+/// Files on their way to another name.
+const TEMPORARY: &str = ".toile-";
+/// The link to the newest run.
+const LATEST: &str = "latest";
+
+/// Everything that a run writes under a fixed name.
+const FILES: &[&str] = &[
+    LOCK,
+    CONFIG,
+    ENVIRONMENT,
+    METRICS,
+    HISTORY,
+    BEST_WEIGHTS,
+    LAST_CHECKPOINT,
+    PREVIOUS_CHECKPOINT,
+    EVALUATION,
+    REPORT_TEXT,
+    REPORT_JSON,
+    PREDICTIONS,
+    "training_curves.png",
+    "confusion_matrix.png",
+    "confusion_matrix_normalized.png",
+    "sample_predictions.png",
+    "worst_errors.png",
+    "class_distribution.png",
+];
+
+/// A run folder that this process has claimed until the value is dropped.
+#[derive(Debug)]
+pub struct RunFolder {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl RunFolder {
+    /// The folder's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of one of its files.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes one of its files, whole or not at all.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] that names the file.
+    pub fn write(&self, name: &str, content: &[u8]) -> Result<()> {
+        write_whole(&self.file(name), content)
+    }
+}
+
+/// Writes a file so that readers, and a machine that loses power, see the old content or the
+/// new one, never a part.
+///
+/// # Errors
+/// [`Error::Storage`] that names the file; it then still has its old content.
+pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
+    let folder = parent(path);
+    let write = || -> io::Result<()> {
+        let mut file = new_temporary().tempfile_in(folder)?;
+        file.write_all(content)?;
+        // The rename must not reach the disk before the content does.
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        sync_folder(folder)
+    };
+    write().map_err(|fault| storage("write", path, &fault))
+}
+
+fn new_temporary<'a>() -> tempfile::Builder<'a, 'a> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY).suffix(".tmp");
+    // Results are as readable as any other file of the user, not private as temporary files are.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder
+}
+
+#[cfg(unix)]
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+/// Elsewhere a folder cannot be opened as a file, and renames are journalled.
+#[cfg(not(unix))]
+fn sync_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
+}
+
+fn storage(action: &str, path: &Path, fault: &io::Error) -> Error {
+    Error::Storage(format!("cannot {action} {}: {fault}", path.display()))
+}
+
+/// A model to evaluate or to predict with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelLocation {
+    /// The file of weights.
+    pub weights: PathBuf,
+    /// The run folder that it lies in, if it lies in one.
+    pub run: Option<PathBuf>,
+}
+
+impl ModelLocation {
+    /// Finds the weights that `path` means: a run folder (or a link to one, such as
+    /// `runs/latest`) means its best weights, a file means itself.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if there is nothing, or no weights, at that path.
+    pub fn find(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let metadata = std::fs::metadata(path).map_err(|fault| {
+            Error::Input(if path.is_symlink() {
+                format!("{shown} links to a run that cannot be opened: {fault}")
+            } else {
+                format!("no run folder or model file at {shown} ({fault}); train one first")
+            })
+        })?;
+        if metadata.is_file() {
+            let folder = parent(path);
+            let run = folder.join(CONFIG).is_file().then(|| folder.to_owned());
+            return Ok(Self { weights: path.to_owned(), run });
+        }
+        let weights = path.join(BEST_WEIGHTS);
+        if !weights.is_file() {
+            return Err(Error::Input(format!(
+                "{shown} holds no {BEST_WEIGHTS}: it is no run folder, or its run has not yet \
+                 finished an epoch"
+            )));
+        }
+        Ok(Self { weights, run: Some(path.to_owned()) })
+    }
+}

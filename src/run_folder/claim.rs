@@ -1,0 +1,236 @@
+//! Naming and claiming: a run gets a folder that no other process writes to.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, TryLockError};
+use std::io::{self, ErrorKind, Read, Write};
+use std::path::{Component, Path};
+
+use super::{FILES, LATEST, LOCK, RunFolder, TEMPORARY, new_temporary, storage};
+use crate::error::{Error, Result};
+
+/// Longest part that a data set's name takes in a folder's name, in characters.
+const LONGEST_DATA_NAME: usize = 64;
+
+impl RunFolder {
+    /// Makes and claims the folder of a new run under `out`, and lets `latest` point to it.
+    ///
+    /// Without a `name` it is `<data>-<recipe>-NNN`, where NNN follows the highest number in
+    /// use and `data` is the last part of its path. With a `name`, an existing folder is
+    /// refused unless it is empty or `overwrite` is set; overwriting deletes the files of the
+    /// earlier run, and touches nothing if the folder holds anything else.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a name that is no plain folder name, an existing folder, or a
+    /// `latest` that is no link; [`Error::Locked`] if another process writes to the folder;
+    /// [`Error::Storage`] if it cannot be made.
+    pub fn create(
+        out: &Path,
+        data: &Path,
+        recipe: &str,
+        name: Option<&OsStr>,
+        overwrite: bool,
+    ) -> Result<Self> {
+        if let Some(name) = name {
+            check_name(name)?;
+        }
+        check_latest(&out.join(LATEST))?;
+        std::fs::create_dir_all(out).map_err(|fault| storage("create", out, &fault))?;
+        let run = match name {
+            Some(name) => create_named(out, name, overwrite)?,
+            None => create_numbered(out, &format!("{}-{recipe}", data_name(data)))?,
+        };
+        point_latest(out, run.path.file_name().expect("a run folder has a name"))?;
+        Ok(run)
+    }
+
+    /// Claims an existing run folder, to go on with its run.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if it is no folder that toile made; [`Error::Locked`] if another
+    /// process writes to it; [`Error::Storage`] if that cannot be found out.
+    pub fn open(path: &Path) -> Result<Self> {
+        if !path.join(LOCK).is_file() {
+            let fault = format!("{} is not the folder of a run", path.display());
+            return Err(Error::Input(fault));
+        }
+        let run = claim(path)?;
+        remove_temporaries(path).map_err(|fault| storage("clean", path, &fault))?;
+        Ok(run)
+    }
+}
+
+/// Removes what a killed process left half-written. Only for the holder of the lock: nobody
+/// else is writing then.
+fn remove_temporaries(path: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if is_temporary(&entry.file_name()) && entry.file_type()?.is_file() {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn is_temporary(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(TEMPORARY.as_bytes())
+}
+
+fn check_name(name: &OsStr) -> Result<()> {
+    let mut parts = Path::new(name).components();
+    let plain = matches!(parts.next(), Some(Component::Normal(part)) if part == name);
+    if plain && name != LATEST {
+        return Ok(());
+    }
+    Err(Error::Input(format!(
+        "a run cannot be named {name:?}: expected one folder name other than {LATEST:?}; \
+         --out says where it lies"
+    )))
+}
+
+/// The last part of the data's path, cut down to what is harmless in a folder's name.
+fn data_name(data: &Path) -> String {
+    let name = data.file_name().unwrap_or(OsStr::new("data")).to_string_lossy();
+    let harmless = |character: char| match character {
+        '-' | '_' | '.' => character,
+        _ if character.is_alphanumeric() => character,
+        _ => '_',
+    };
+    let name: String =
+        name.trim_start_matches('.').chars().take(LONGEST_DATA_NAME).map(harmless).collect();
+    if name.is_empty() { "data".into() } else { name }
+}
+
+fn create_numbered(out: &Path, prefix: &str) -> Result<RunFolder> {
+    let mut number = highest_number(out, prefix).map_err(|fault| storage("list", out, &fault))?;
+    loop {
+        number += 1;
+        let path = out.join(format!("{prefix}-{number:03}"));
+        match std::fs::create_dir(&path) {
+            Ok(()) => return claim(&path),
+            // Another run took this number since the folder was listed.
+            Err(fault) if fault.kind() == ErrorKind::AlreadyExists => {}
+            Err(fault) => return Err(storage("create", &path, &fault)),
+        }
+    }
+}
+
+fn highest_number(out: &Path, prefix: &str) -> io::Result<u32> {
+    let mut highest = 0;
+    for entry in std::fs::read_dir(out)? {
+        let name = entry?.file_name();
+        let number = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(prefix)?.strip_prefix('-')?.parse().ok())
+            .filter(|&number: &u32| number < u32::MAX);
+        highest = highest.max(number.unwrap_or(0));
+    }
+    Ok(highest)
+}
+
+fn create_named(out: &Path, name: &OsStr, overwrite: bool) -> Result<RunFolder> {
+    let path = out.join(name);
+    match std::fs::create_dir(&path) {
+        Ok(()) => return claim(&path),
+        Err(fault) if fault.kind() == ErrorKind::AlreadyExists => {}
+        Err(fault) => return Err(storage("create", &path, &fault)),
+    }
+    let shown = path.display();
+    // A link is not followed: what lies behind it has another name, and perhaps another owner.
+    if !path.symlink_metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        return Err(Error::Input(format!("{shown} exists and is not a folder")));
+    }
+    let files = own_files(&path)?;
+    if !files.is_empty() && !overwrite {
+        return Err(Error::Input(format!(
+            "{shown} exists; choose another --name, or replace that run with --overwrite"
+        )));
+    }
+    let run = claim(&path)?;
+    for file in files.iter().filter(|&file| file != LOCK) {
+        let file = path.join(file);
+        std::fs::remove_file(&file).map_err(|fault| storage("remove", &file, &fault))?;
+    }
+    Ok(run)
+}
+
+/// The files of the run in a folder; none if it is empty, an error if it holds anything else.
+fn own_files(path: &Path) -> Result<Vec<OsString>> {
+    let list = || -> io::Result<Vec<(OsString, bool)>> {
+        std::fs::read_dir(path)?
+            .map(|entry| {
+                entry.and_then(|entry| Ok((entry.file_name(), entry.file_type()?.is_file())))
+            })
+            .collect()
+    };
+    let entries = list().map_err(|fault| storage("list", path, &fault))?;
+    // A lone config.toml may be a user's own, so the names alone prove nothing.
+    let made_by_toile = entries.iter().any(|(name, _)| name == LOCK);
+    for (name, is_file) in &entries {
+        let known = FILES.iter().any(|file| name == file) || is_temporary(name);
+        if !(made_by_toile && known && *is_file) {
+            return Err(Error::Input(format!(
+                "{} exists and holds {name:?}, which is not of a run; nothing was changed, \
+                 choose another --name",
+                path.display()
+            )));
+        }
+    }
+    Ok(entries.into_iter().map(|(name, _)| name).collect())
+}
+
+/// Takes the folder's lock. The system lets go of it when the process ends, however it ends.
+fn claim(path: &Path) -> Result<RunFolder> {
+    let lock_path = path.join(LOCK);
+    let fault = |fault: io::Error| storage("lock", &lock_path, &fault);
+    let mut lock = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&lock_path)
+        .map_err(fault)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(locked(path, &lock)),
+        Err(TryLockError::Error(error)) => return Err(fault(error)),
+    }
+    lock.set_len(0).and_then(|()| writeln!(lock, "{}", std::process::id())).map_err(fault)?;
+    Ok(RunFolder { path: path.to_owned(), _lock: lock })
+}
+
+fn locked(path: &Path, lock: &File) -> Error {
+    let mut holder = String::new();
+    let holder = match lock.take(20).read_to_string(&mut holder) {
+        Ok(_) if !holder.is_empty() => format!("process {}", holder.trim()),
+        _ => "another process".into(),
+    };
+    Error::Locked(format!(
+        "{} is in use by {holder}; wait for it to end, or choose another --name",
+        path.display()
+    ))
+}
+
+fn check_latest(latest: &Path) -> Result<()> {
+    match latest.symlink_metadata() {
+        Ok(metadata) if !metadata.is_symlink() => Err(Error::Input(format!(
+            "{} exists and is not a link; move it away, or choose another --out",
+            latest.display()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// Replaces the link in one step, so that it points somewhere at any moment.
+fn point_latest(out: &Path, run: &OsStr) -> Result<()> {
+    let latest = out.join(LATEST);
+    let replace = || -> io::Result<()> {
+        new_temporary().make_in(out, |temporary| link(run, temporary))?.persist(&latest)?;
+        Ok(())
+    };
+    replace().map_err(|fault| storage("link", &latest, &fault))
+}
+
+#[cfg(unix)]
+use std::os::unix::fs::symlink as link;
+#[cfg(windows)]
+use std::os::windows::fs::symlink_dir as link;

@@ -1,0 +1,257 @@
+//! The programs as a shell sees them: flags, messages and exit codes.
+
+use std::path::Path;
+use std::process::{Output, Stdio};
+
+use assert_cmd::Command;
+use tempfile::{TempDir, tempdir};
+
+/// A program that starts in an empty folder, with nothing in its environment that it reads.
+fn program(name: &str, folder: &TempDir) -> Command {
+    let mut command = Command::cargo_bin(name).unwrap();
+    command.current_dir(folder.path());
+    for variable in ["RAYON_NUM_THREADS", "TOILE_DATA_DIR", "TOILE_ISA", "RUST_LOG", "CI"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// Writes the four IDX files of a data set of 100 training and 10 test images to a folder.
+fn write_data(folder: &Path) {
+    std::fs::create_dir_all(folder).unwrap();
+    for (part, count) in [("train", 100_u32), ("t10k", 10)] {
+        let mut images = [[0, 0, 8, 3], count.to_be_bytes(), [0, 0, 0, 28], [0, 0, 0, 28]].concat();
+        images.extend((0..count * 28 * 28).map(|pixel| (pixel % 251) as u8));
+        let mut labels = [[0, 0, 8, 1], count.to_be_bytes()].concat();
+        labels.extend((0..count).map(|image| (image % 10) as u8));
+        std::fs::write(folder.join(format!("{part}-images-idx3-ubyte")), images).unwrap();
+        std::fs::write(folder.join(format!("{part}-labels-idx1-ubyte")), labels).unwrap();
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Runs `line`, a program and its arguments, and compares exit code and message.
+fn assert_refused(folder: &TempDir, line: &str, exit_code: i32, words: &[&str]) {
+    let mut arguments = line.split(' ');
+    let Output { status, stdout, stderr } =
+        program(arguments.next().unwrap(), folder).args(arguments).output().unwrap();
+    let message = text(&stderr);
+    assert_eq!(status.code(), Some(exit_code), "{line}: {message}");
+    assert_eq!(text(&stdout), "", "{line}");
+    assert!(message.starts_with("error: "), "{line}: {message}");
+    for word in words {
+        assert!(message.contains(word), "{line}: no {word:?} in {message}");
+    }
+}
+
+#[test]
+fn bad_flags_and_values_are_refused_with_the_way_out() {
+    let table: &[(&str, i32, &[&str])] = &[
+        ("train --epochs 0", 2, &["--epochs", "1 to 100000"]),
+        ("train --epochs -1", 2, &["--epochs", "'-1'", "1 to 100000"]),
+        ("train --epochs 100001", 2, &["--epochs", "1 to 100000"]),
+        ("train --epochs 1000000000000000000000000", 2, &["--epochs", "1 to 100000"]),
+        ("train --epochs many", 2, &["--epochs", "1 to 100000"]),
+        ("train --epochs", 2, &["--epochs"]),
+        ("train --batch-size 0", 2, &["--batch-size", "1 to 65536"]),
+        ("train --batch-size 65537", 2, &["--batch-size", "1 to 65536"]),
+        ("train --lr 0", 2, &["--lr", "above 0"]),
+        ("train --lr -0.1", 2, &["--lr", "above 0"]),
+        ("train --lr nan", 2, &["--lr", "finite"]),
+        ("train --lr inf", 2, &["--lr", "finite"]),
+        ("train --lr 1e999", 2, &["--lr", "finite"]),
+        ("train --seed -1", 2, &["--seed", "0 to 18446744073709551615"]),
+        ("train --seed 18446744073709551616", 2, &["--seed", "18446744073709551615"]),
+        ("train --val-size 0", 2, &["--val-size", "from 1"]),
+        ("train --limit 0", 2, &["--limit", "from 1"]),
+        ("train --limit -3", 2, &["--limit", "from 1"]),
+        ("train --max-steps 0", 2, &["--max-steps", "from 1"]),
+        ("train --save-every -1", 2, &["--save-every", "from 1"]),
+        ("train --threads 0", 2, &["--threads", "1 or more"]),
+        ("train --threads -2", 2, &["--threads", "1 or more"]),
+        ("train --device tpu", 2, &["--device", "cpu", "gpu"]),
+        ("train --device gpu", 6, &["without GPU support", "--device cpu"]),
+        ("train --recipe fancy", 2, &["--recipe", "reference"]),
+        ("train --epoch 3", 2, &["--epoch", "--epochs"]),
+        ("train --batchsize 3", 2, &["--batchsize", "--batch-size"]),
+        ("train fashion-mnist", 2, &["fashion-mnist"]),
+        ("train --config missing.toml", 2, &["missing.toml"]),
+        ("train --config .", 2, &["regular file"]),
+        ("train --data DATA --name a/b", 2, &["a/b", "folder name"]),
+        ("train --data DATA --name ..", 2, &["folder name"]),
+        ("train --data DATA --name latest", 2, &["latest"]),
+        ("evaluate", 2, &["runs/latest", "train one first"]),
+        ("evaluate nowhere", 2, &["nowhere"]),
+        ("evaluate .", 2, &["best.safetensors"]),
+        ("evaluate --fail-under 1.5", 2, &["--fail-under", "0 to 1"]),
+        ("evaluate --fail-under -1", 2, &["--fail-under", "0 to 1"]),
+        ("evaluate --fail-under nan", 2, &["--fail-under", "0 to 1"]),
+        ("evaluate --threads 0", 2, &["--threads", "1 or more"]),
+        ("evaluate --device gpu", 6, &["without GPU support"]),
+        ("evaluate --jsn", 2, &["--jsn", "--json"]),
+    ];
+    let folder = tempdir().unwrap();
+    let data = tempdir().unwrap();
+    write_data(data.path());
+    for (line, exit_code, words) in table {
+        let line = line.replace("DATA", data.path().to_str().unwrap());
+        assert_refused(&folder, &line, *exit_code, words);
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a refused run left files");
+}
+
+#[test]
+fn a_bad_config_file_is_refused_by_name_and_key() {
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("mine.toml"), "batchsize = 3\n").unwrap();
+    let words = ["mine.toml", "`batchsize`", "`batch_size`"];
+    assert_refused(&folder, "train --config mine.toml", 2, &words);
+    std::fs::write(folder.path().join("mine.toml"), "epochs = -1\n").unwrap();
+    let words = ["mine.toml", "epochs", "1 to 100000"];
+    assert_refused(&folder, "train --config mine.toml", 2, &words);
+}
+
+#[test]
+fn out_that_is_a_file_is_a_storage_fault() {
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "").unwrap();
+    write_data(&folder.path().join("data"));
+    assert_refused(&folder, "train --data data --out file/runs", 5, &["file/runs"]);
+}
+
+#[test]
+fn help_names_every_flag_variable_and_exit_code() {
+    let folder = tempdir().unwrap();
+    let environment = ["TOILE_DATA_DIR", "TOILE_ISA", "RAYON_NUM_THREADS", "NO_COLOR", "RUST_LOG"];
+    let exit_codes = ["3 run folder in use", "6 device", "10 accuracy", "130 ", "143 "];
+    let flags = [
+        "--data",
+        "--recipe",
+        "--config",
+        "--epochs",
+        "--batch-size",
+        "--lr",
+        "--seed",
+        "--val-size",
+        "--limit",
+        "--max-steps",
+        "--save-every",
+        "--threads",
+        "--device",
+        "--out",
+        "--name",
+        "--overwrite",
+        "--json",
+        "--quiet",
+        "-q",
+        "runs",
+        "reference",
+        "42",
+        "5000",
+    ];
+    let evaluate = ["RUN|MODEL", "--data", "--threads", "--device", "--fail-under", "--json"];
+    for (name, words) in [("train", &flags[..]), ("evaluate", &evaluate[..])] {
+        let output = program(name, &folder).arg("--help").output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        let help = text(&output.stdout);
+        for word in words.iter().chain(&environment).chain(&exit_codes) {
+            assert!(help.contains(word), "{name}: no {word:?} in {help}");
+        }
+    }
+}
+
+#[test]
+fn the_version_is_the_crates() {
+    let folder = tempdir().unwrap();
+    for name in ["train", "evaluate"] {
+        let output = program(name, &folder).arg("--version").output().unwrap();
+        assert_eq!(text(&output.stdout), format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
+    }
+}
+
+#[test]
+fn a_reader_that_went_away_does_not_make_a_program_panic() {
+    for arguments in [&["--help"][..], &["--epochs", "0"]] {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_train"))
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop((child.stdout.take(), child.stderr.take()));
+        let code = child.wait().unwrap().code();
+        assert!(matches!(code, Some(0 | 2)), "{arguments:?}: {code:?}");
+    }
+}
+
+#[test]
+fn too_many_threads_are_clamped_with_a_notice() {
+    let folder = tempdir().unwrap();
+    let arguments = ["evaluate", "--threads", "1000000"];
+    let output = program(arguments[0], &folder).args(&arguments[1..]).output().unwrap();
+    let message = text(&output.stderr);
+    assert!(message.contains("1000000") && message.contains("64"), "{message}");
+}
+
+#[test]
+fn what_the_flags_say_is_written_to_the_run_folder() {
+    let folder = tempdir().unwrap();
+    std::fs::write(folder.path().join("mine.toml"), "epochs = 7\nbatch_size = 32\n").unwrap();
+    write_data(&folder.path().join("tiny"));
+    let line = "--config mine.toml --epochs 2 --seed 18446744073709551615 --limit 64 --max-steps 1 \
+                --val-size 10 --data tiny --out o --name n --threads 2";
+    program("train", &folder).args(line.split_whitespace()).output().unwrap();
+    let config = std::fs::read_to_string(folder.path().join("o/n/config.toml")).unwrap();
+    let lines = [
+        "epochs = 2",
+        "batch_size = 32",
+        "limit = 64",
+        "max_steps = 1",
+        "seed = \"18446744073709551615\"",
+        "val_size = 10",
+    ];
+    for line in lines {
+        assert!(config.lines().any(|found| found == line), "no {line} in {config}");
+    }
+    for absent in ["threads", "device", "out", "name"] {
+        assert!(!config.contains(&format!("\n{absent} =")), "{config}");
+    }
+    assert!(config.lines().any(|line| line.starts_with("data = \"/") && line.ends_with("/tiny\"")));
+    let environment = std::fs::read(folder.path().join("o/n/env.json")).unwrap();
+    let environment: serde_json::Value = serde_json::from_slice(&environment).unwrap();
+    assert_eq!(environment["threads"], 2);
+    let latest = std::fs::read_link(folder.path().join("o/latest")).unwrap();
+    assert_eq!(latest, Path::new("n"));
+    assert_refused(
+        &folder,
+        "train --data tiny --val-size 10 --out o --name n",
+        2,
+        &["o/n", "--overwrite"],
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn paths_need_not_be_text() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempdir().unwrap();
+    let odd = OsStr::from_bytes(b"odd-\xff");
+    let config = folder.path().join(odd);
+    std::fs::write(&config, "epochs = 3\nval_size = 10\nmax_steps = 1\n").unwrap();
+    let data = OsStr::from_bytes(b"d-\xfd");
+    write_data(&folder.path().join(data));
+    let arguments = [OsStr::new("--config"), odd, "--out".as_ref(), OsStr::from_bytes(b"o-\xfe")];
+    let output = program("train", &folder)
+        .args(arguments)
+        .args([OsStr::new("--name"), odd, "--data".as_ref(), data])
+        .output()
+        .unwrap();
+    assert_ne!(output.status.code(), Some(2), "{}", text(&output.stderr));
+    let run = folder.path().join(OsStr::from_bytes(b"o-\xfe")).join(odd);
+    let config = std::fs::read_to_string(run.join("config.toml")).unwrap();
+    assert!(config.contains("epochs = 3") && config.contains("253"), "{config}");
+}

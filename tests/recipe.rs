@@ -1,0 +1,149 @@
+//! Where settings come from, and what a config file may hold.
+
+use std::path::{Path, PathBuf};
+
+use toile::error::Error;
+use toile::recipe::{Config, Overrides, PlateauOverrides, RECIPES};
+
+fn load(text: &str) -> Result<Overrides, Error> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("settings.toml");
+    std::fs::write(&path, text).unwrap();
+    Overrides::load(&path)
+}
+
+fn resolve(file: &Overrides) -> Config {
+    Config::resolve(file, &Overrides::default()).unwrap()
+}
+
+#[test]
+fn the_reference_recipe_is_the_default_and_is_what_was_published() {
+    let config = resolve(&Overrides::default());
+    assert_eq!(config, Config::of_recipe("reference").unwrap());
+    assert_eq!((config.epochs, config.batch_size, config.seed), (50, 128, 42));
+    assert_eq!((config.learning_rate, config.val_size), (1e-3, 5000));
+    assert_eq!((config.early_stopping.enabled, config.early_stopping.patience), (true, 10));
+    assert_eq!((config.plateau.factor, config.plateau.patience), (0.2, 5));
+    assert_eq!((config.plateau.min_delta, config.plateau.floor), (1e-4, 1e-4));
+    assert_eq!((config.limit, config.max_steps, config.save_every), (None, None, None));
+}
+
+#[test]
+fn every_recipe_is_in_range_and_carries_its_own_name() {
+    for recipe in RECIPES {
+        let config = Config::of_recipe(recipe.name).unwrap();
+        assert_eq!(config.recipe, recipe.name);
+        config.check().unwrap();
+    }
+    let fault = Config::of_recipe("fancy").unwrap_err().to_string();
+    assert!(fault.contains("fancy") && fault.contains("reference"), "{fault}");
+}
+
+#[test]
+fn flags_win_over_the_file_and_the_file_over_the_recipe() {
+    let file = load("epochs = 7\nseed = 1\n[plateau]\npatience = 3\n").unwrap();
+    let flags = Overrides { epochs: Some(9), ..Default::default() };
+    let config = Config::resolve(&file, &flags).unwrap();
+    assert_eq!((config.epochs, config.seed, config.batch_size), (9, 1, 128));
+    assert_eq!((config.plateau.patience, config.plateau.factor), (3, 0.2));
+}
+
+fn assert_written_and_read_back(config: &Config) {
+    let text = config.to_toml();
+    let file = load(&text).unwrap_or_else(|fault| panic!("{fault}\n{text}"));
+    assert_eq!(&resolve(&file), config, "{text}");
+}
+
+#[test]
+fn a_written_config_runs_the_same_experiment() {
+    assert_written_and_read_back(&resolve(&Overrides::default()));
+    for seed in [0, i64::MAX as u64, i64::MAX as u64 + 1, u64::MAX] {
+        let overrides = Overrides {
+            data: Some(PathBuf::from("/some \"folder\"\n")),
+            epochs: Some(1),
+            batch_size: Some(65_536),
+            learning_rate: Some(0.1 + 0.2),
+            seed: Some(seed),
+            val_size: Some(1),
+            limit: Some(3),
+            max_steps: Some(4),
+            save_every: Some(5),
+            plateau: PlateauOverrides { enabled: Some(false), ..Default::default() },
+            ..Default::default()
+        };
+        assert_written_and_read_back(&resolve(&overrides));
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_path_that_is_no_text_is_kept_byte_for_byte() {
+    use std::os::unix::ffi::OsStrExt;
+    let data = PathBuf::from(std::ffi::OsStr::from_bytes(b"/data/\xff\xfe"));
+    assert_written_and_read_back(&resolve(&Overrides { data: Some(data), ..Default::default() }));
+}
+
+#[test]
+fn a_bad_file_is_refused_with_its_name_and_the_reason() {
+    let table: &[(&str, &[&str])] = &[
+        ("epoch = 3", &["`epoch`", "`epochs`"]),
+        ("[plateau]\nfactr = 0.5", &["`plateau.factr`", "`plateau.factor`"]),
+        ("[plataeu]\nfactor = 0.5", &["`plataeu", "`plateau"]),
+        ("out = \"x\"", &["`out`"]),
+        ("epochs = 0", &["epochs", "1 to 100000", "0"]),
+        ("epochs = -1", &["epochs", "1 to 100000", "-1"]),
+        ("epochs = \"many\"", &["epochs", "line 1"]),
+        ("batch_size = 65537", &["batch_size", "1 to 65536"]),
+        ("val_size = 0", &["val_size", "from 1"]),
+        ("learning_rate = nan", &["learning_rate", "above 0"]),
+        ("learning_rate = -0.1", &["learning_rate", "above 0"]),
+        ("learning_rate = inf", &["learning_rate", "finite"]),
+        ("limit = 0", &["limit", "from 1"]),
+        ("max_steps = 0", &["max_steps", "from 1"]),
+        ("save_every = -5", &["save_every", "from 1"]),
+        ("seed = -1", &["seed", "whole number"]),
+        ("seed = \"18446744073709551616\"", &["seed", "18446744073709551615"]),
+        ("[plateau]\nfactor = 1.0", &["plateau.factor", "below 1"]),
+        ("[plateau]\npatience = -2", &["plateau.patience", "from 1"]),
+        ("[early_stopping]\npatience = 0", &["early_stopping.patience", "from 1"]),
+        ("plateau = 3", &["plateau"]),
+        ("recipe = \"fancy\"", &["fancy", "reference"]),
+        ("epochs = ", &["line 1"]),
+        ("\u{0}", &["line 1"]),
+    ];
+    for (text, words) in table {
+        let fault = load(text).expect_err(text);
+        assert!(matches!(fault, Error::Input(_)), "{text}: {fault:?}");
+        for word in words.iter().chain(&["settings.toml"]) {
+            assert!(fault.to_string().contains(word), "{text}: no {word} in: {fault}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_of_sane_size_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = folder.path().join("large.toml");
+    std::fs::File::create(&large).unwrap().set_len(1 << 40).unwrap();
+    let not_text = folder.path().join("bytes.toml");
+    std::fs::write(&not_text, [0xff, 0xfe]).unwrap();
+    for path in
+        [folder.path(), &large, &not_text, Path::new("/dev/zero"), Path::new("missing.toml")]
+    {
+        let fault = Overrides::load(path).expect_err("refused");
+        assert!(fault.to_string().contains(&path.display().to_string()), "{fault}");
+        assert_eq!(fault.exit_code(), 2);
+    }
+}
+
+#[test]
+fn nesting_without_end_is_refused() {
+    for deep in [
+        format!("epochs = {}", "[".repeat(200_000)),
+        format!("epochs = {}", "{a=".repeat(200_000)),
+        format!("{}a = 1", "a.".repeat(200_000)),
+        format!("[{}a]", "a.".repeat(200_000)),
+    ] {
+        assert!(load(&deep).is_err(), "{}", &deep[..20]);
+    }
+}
