@@ -73,9 +73,10 @@ class Samples:
     of_a_larger_one: int
 
 
-FINE = Samples(2048, 1024)
-MIDDLE = Samples(256, 256)
-COARSE = Samples(256, 128)
+# Primes: a step that shares a factor with the number of channels would miss whole channels.
+FINE = Samples(2048, 1021)
+MIDDLE = Samples(256, 251)
+COARSE = Samples(256, 127)
 
 
 @dataclass
