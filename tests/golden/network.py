@@ -33,6 +33,10 @@ BIASES_BEFORE_BATCH_NORM = ["conv1.bias", "conv3.bias", "conv5.bias", "dense1.bi
 # It is updated all the same: the little that rounding moves it by, bn4 takes away.
 ZERO_GRADIENTS = [*BIASES_BEFORE_BATCH_NORM, "bn3.beta"]
 
+# Constants added to whole channels of these are taken away by the next batch norm as long as
+# the relus between pass or cut whole channels, as they do in the ten steps.
+TEN_STEPS_ZERO_GRADIENTS = [*ZERO_GRADIENTS, "bn1.beta", "conv2.bias", "bn2.beta", "conv4.bias"]
+
 # Directly, that is without a batch norm between.
 BIASES_BEFORE_RELU = ["conv2.bias", "conv4.bias", "dense2.bias"]
 
@@ -101,7 +105,7 @@ def batch(step):
 
 
 def ten_steps_tensors():
-    """The weights of `initial_tensors`; every other tensor is one number throughout."""
+    """The weights of `initial_tensors`; every other tensor is one number, of alternating sign where a relu follows."""
 
     def start(name, values):
         kind = name.split(".")[1]
@@ -109,7 +113,10 @@ def ten_steps_tensors():
             return values
         if kind == "bias":
             kind = "bias_before_relu" if name in BIASES_BEFORE_RELU else "other_bias"
-        return np.full_like(values, TEN_STEPS_START[kind])
+        started = np.full_like(values, TEN_STEPS_START[kind])
+        if kind in ("beta", "bias_before_relu"):
+            started[1::2] *= -1  # a relu passes the even channels and cuts the odd ones
+        return started
 
     return {name: start(name, values) for name, values in initial_tensors().items()}
 
