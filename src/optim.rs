@@ -53,8 +53,8 @@ impl Adam {
         let g = geometry::Adam {
             len: size(parameters.values().len()),
             rate: corrected_rate(learning_rate, self.constants, step),
-            beta1: beta1 as f32,
-            beta2: beta2 as f32,
+            share1: (1.0 - beta1) as f32,
+            share2: (1.0 - beta2) as f32,
             epsilon: epsilon as f32,
         };
         adam(

@@ -216,7 +216,7 @@ fn ten_steps_of_adam() {
     });
 }
 
-/// What is left is the engine's own: constants such as 1 - beta2 that it holds in float32.
+/// What is left is the engine's own: constants such as batch norm's epsilon, float32 everywhere.
 #[test]
 #[ignore = "takes minutes"]
 fn ten_steps_of_adam_in_float64() {

@@ -386,10 +386,11 @@ geometry! {
     }
     /// The learning rate times sqrt(1 - beta2^t) / (1 - beta1^t).
     rate: f32,
-    /// Decay of the first moment.
-    beta1: f32,
-    /// Decay of the second moment.
-    beta2: f32,
+    /// 1 - beta1, the gradient's share in the first moment. It is stored and not beta1, since
+    /// the difference of a rounded number close to 1 would lose its last digits.
+    share1: f32,
+    /// 1 - beta2, the squared gradient's share in the second moment.
+    share2: f32,
     /// Added to the square root of the second moment.
     epsilon: f32,
 }

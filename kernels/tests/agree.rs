@@ -171,7 +171,7 @@ cases! {
             => dlogits: real_mut = unwritten(g.len()))
     };
     adam: QUOTIENT, |r, fill| {
-        let g = Adam { len: r.len(), rate: 1e-3, beta1: 0.9, beta2: 0.999, epsilon: 1e-7 };
+        let g = Adam { len: r.len(), rate: 1e-3, share1: 0.1, share2: 0.001, epsilon: 1e-7 };
         call!(adam, g; gradients: real = r.reals(g.len(), fill)
             => values: real_mut = r.reals(g.len(), fill),
             first_moment: real_mut = r.reals(g.len(), fill),

@@ -71,7 +71,7 @@ impl Kernel for Update<'_> {
     fn run<S: Simd>(self, s: S) {
         let zero = s.splat(0.0);
         let (rate, epsilon) = (s.splat(self.g.rate), s.splat(self.g.epsilon));
-        let (share1, share2) = (s.splat(1.0 - self.g.beta1), s.splat(1.0 - self.g.beta2));
+        let (share1, share2) = (s.splat(self.g.share1), s.splat(self.g.share2));
         let (first, minus_first) = (s.splat(SMALLEST_FIRST), s.splat(-SMALLEST_FIRST));
         let second = s.splat(SMALLEST_SECOND);
         let moments = self.first_moment.chunks_mut(LANES).zip(self.second_moment.chunks_mut(LANES));
@@ -98,7 +98,7 @@ impl Kernel for Update<'_> {
 mod tests {
     use super::*;
 
-    const G: Adam = Adam { len: 20, rate: 0.1, beta1: 0.9, beta2: 0.999, epsilon: 1e-7 };
+    const G: Adam = Adam { len: 20, rate: 0.1, share1: 0.1, share2: 0.001, epsilon: 1e-7 };
 
     /// Updates twenty values of 1 from zero moments.
     fn update(gradients: [f32; 20], loss: f32) -> ([f32; 20], [f32; 20], [f32; 4]) {

@@ -25,13 +25,13 @@ pub fn adam<T: Real>(
     if !made {
         return;
     }
-    let [rate, beta1, beta2, epsilon] =
-        [g.rate, g.beta1, g.beta2, g.epsilon].map(|x| T::nearest(x.into()));
+    let [rate, share1, share2, epsilon] =
+        [g.rate, g.share1, g.share2, g.epsilon].map(|x| T::nearest(x.into()));
     let [smallest_first, smallest_second] = [1e-30_f32, 1e-36].map(|x| T::nearest(x.into()));
     for i in 0..g.len() {
         let (gradient, m, v) = (gradients[i], first_moment[i], second_moment[i]);
-        let m = (gradient - m).mul_add(T::one() - beta1, m);
-        let v = (gradient * gradient - v).mul_add(T::one() - beta2, v);
+        let m = (gradient - m).mul_add(share1, m);
+        let v = (gradient * gradient - v).mul_add(share2, v);
         first_moment[i] = if m.abs() > smallest_first { m } else { T::zero() };
         second_moment[i] = if v > smallest_second { v } else { T::zero() };
         let step = rate * first_moment[i] / (second_moment[i].sqrt() + epsilon);
