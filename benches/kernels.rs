@@ -265,26 +265,25 @@ fn measure(criterion: &mut Criterion, pools: &[Workers; 2], layer: &Layer, pass:
         let pool = &pools[pool];
         let (left, right, len) = pass.operands(&g);
         let mut out = vec![0.0; len];
-        let mut seconds = Vec::new();
+        let (mut calls, mut fastest) = (0, f64::INFINITY);
         // Criterion's "elements" are FLOP here.
         group.throughput(Throughput::Elements(flop));
         let id = format!("{}, threads {}", method.heading().join(" "), pool.count());
         group.bench_function(id, |bencher| {
             bencher.iter_custom(|times| {
-                let elapsed = pool.run(|| {
+                let mut call = || {
                     let start = Instant::now();
-                    for _ in 0..times {
-                        kernel(&g, &left, &right, black_box(&mut out));
-                    }
-                    start.elapsed()
-                });
-                seconds.push(elapsed.as_secs_f64() / times as f64);
-                elapsed
+                    kernel(&g, &left, &right, black_box(&mut out));
+                    let elapsed = start.elapsed();
+                    fastest = fastest.min(elapsed.as_secs_f64());
+                    elapsed
+                };
+                calls += times;
+                pool.run(|| (0..times).map(|_| call()).sum())
             });
         });
-        // Fewer samples than these are a test or a name that was not asked for.
-        let best = seconds.iter().copied().fold(f64::INFINITY, f64::min);
-        (seconds.len() >= SAMPLES).then(|| flop as f64 / best / 1e9)
+        // Fewer calls than samples are a test, or a benchmark that was not asked for.
+        (calls >= SAMPLES as u64).then(|| flop as f64 / fastest / 1e9)
     });
     group.finish();
     Row { name, peaks, columns }
@@ -297,8 +296,8 @@ struct Table {
 }
 
 impl Table {
-    /// The highest FMA peak of a pool: like the samples, those of a peak are slowed down by
-    /// whatever else runs, so the best is compared with the best.
+    /// The highest FMA peak of a pool. Whatever else runs on the machine slows down calls and
+    /// peaks alike, so the best is compared with the best; criterion's lines show the spread.
     fn peak(&self, pool: usize) -> f64 {
         self.rows.iter().map(|row| row.peaks[pool]).fold(0.0, f64::max)
     }
@@ -318,8 +317,8 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         writeln!(
             f,
-            "\nBatch {BATCH}, {}. GFLOP/s of the fastest of {SAMPLES} or more samples, and their share of\n\
-             the FMA peak of as many threads, the best of those measured before each row.\n\
+            "\nBatch {BATCH}, {}. GFLOP/s of the fastest call, and their share of the FMA peak of as many\n\
+             threads, the highest of those measured before each row.\n\
              Naive loops: one image. im2col: the column buffer is allocated, written and read in\n\
              every call; beside dense layers it is a plain copy of one operand or the result.\n",
             Isa::current(),
