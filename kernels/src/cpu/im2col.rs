@@ -3,6 +3,7 @@
 //! The buffer is `Kh Kw` times the image: for the second layer of the reference network and a
 //! batch of 128, 85 MB that are written and read once. The engine itself never calls this.
 
+use super::scratch::Scratch;
 use crate::geometry::{Conv2d, Gemm};
 use crate::threads;
 
@@ -73,7 +74,8 @@ fn product_of(g: &Conv2d) -> Gemm {
 /// y = columns w
 pub fn conv2d_forward(g: &Conv2d, product: Product, x: &[f32], w: &[f32], y: &mut [f32]) {
     let gemm = product_of(g);
-    let mut columns = vec![0.0; gemm.left_len()];
+    let mut scratch = Scratch::new(gemm.left_len());
+    let mut columns = scratch.get();
     im2col(g, x, &mut columns);
     match product {
         Product::Ours => super::gemm_nn(&gemm, &columns, w, y),
@@ -88,7 +90,8 @@ pub fn conv2d_forward(g: &Conv2d, product: Product, x: &[f32], w: &[f32], y: &mu
 pub fn conv2d_backward_input(g: &Conv2d, product: Product, dy: &[f32], w: &[f32], dx: &mut [f32]) {
     let forward = product_of(g);
     let gemm = Gemm { columns: forward.depth, depth: forward.columns, ..forward };
-    let mut columns = vec![0.0; gemm.result_len()];
+    let mut scratch = Scratch::new(gemm.result_len());
+    let mut columns = scratch.get();
     match product {
         Product::Ours => super::gemm_nt(&gemm, dy, w, &mut columns),
         Product::MatrixMultiply => {
@@ -103,7 +106,8 @@ pub fn conv2d_backward_input(g: &Conv2d, product: Product, dy: &[f32], w: &[f32]
 pub fn conv2d_backward_weight(g: &Conv2d, product: Product, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let forward = product_of(g);
     let gemm = Gemm { rows: forward.depth, columns: forward.columns, depth: forward.rows };
-    let mut columns = vec![0.0; forward.left_len()];
+    let mut scratch = Scratch::new(forward.left_len());
+    let mut columns = scratch.get();
     im2col(g, x, &mut columns);
     match product {
         Product::Ours => super::gemm_tn(&gemm, &columns, dy, dw),

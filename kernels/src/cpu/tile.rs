@@ -5,6 +5,8 @@
 //! earlier call left it. The height of a tile, the width of a vector register and the number of
 //! threads therefore cannot change a bit of the result.
 
+use std::mem::MaybeUninit;
+
 use super::scratch::Scratch;
 use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::SHARD;
@@ -402,7 +404,8 @@ impl ShardedProduct<'_> {
     ) {
         let b = &self.b.data[panel * self.b.depth * NV * LANES..];
         // A stack of finished subtrees: after n shards it holds one for every bit that n has.
-        let mut subtrees = [[[s.splat(0.0); NV]; MR]; LEVELS];
+        // Left without initial values, which would cost more than the sums of a small tile.
+        let mut subtrees = [const { MaybeUninit::<Sums<S::V, MR, NV>>::uninit() }; LEVELS];
         let mut height = 0;
         let merge = |left: &mut Sums<S::V, MR, NV>, right: &Sums<S::V, MR, NV>| {
             for (left, right) in left.iter_mut().flatten().zip(right.iter().flatten()) {
@@ -420,21 +423,30 @@ impl ShardedProduct<'_> {
             for _ in 0..(shard + 1).trailing_zeros() {
                 height -= 1;
                 let right = sums;
-                sums = subtrees[height];
+                // SAFETY: all levels below the old `height` were written when it rose past them.
+                sums = unsafe { subtrees[height].assume_init() };
                 merge(&mut sums, &right);
             }
-            subtrees[height] = sums;
+            subtrees[height].write(sums);
             height += 1;
         }
-        while height > 1 {
+        let mut total = [[s.splat(0.0); NV]; MR];
+        if height > 0 {
             height -= 1;
-            let right = subtrees[height];
-            merge(&mut subtrees[height - 1], &right);
+            // SAFETY: as above.
+            total = unsafe { subtrees[height].assume_init() };
+        }
+        while height > 0 {
+            height -= 1;
+            let right = total;
+            // SAFETY: as above.
+            total = unsafe { subtrees[height].assume_init() };
+            merge(&mut total, &right);
         }
         let column = panel * NV * LANES;
         let width = (self.b.columns - column).min(NV * LANES);
         let c = &mut self.c[first * self.b.columns + column..];
-        store_tile(s, c, self.b.columns, width, &subtrees[0]);
+        store_tile(s, c, self.b.columns, width, &total);
     }
 }
 

@@ -37,7 +37,8 @@ macro_rules! intrinsic {
 
 impl Simd for Avx512 {
     type V = __m512;
-    // 28 sums, two vectors of the right operand and a broadcast: 31 of 32 registers.
+    // 24 sums, two vectors of the right operand and a broadcast: 27 of 32 registers. Taller tiles
+    // would fit these, but their row addresses no longer fit the general registers.
     const TILE_ROWS: usize = 12;
     const TILE_VECTORS: usize = 2;
 
