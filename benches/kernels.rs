@@ -319,8 +319,8 @@ impl fmt::Display for Table {
             f,
             "\nBatch {BATCH}, {}. GFLOP/s of the fastest call, and their share of the FMA peak of as many\n\
              threads, the highest of those measured before each row.\n\
-             Naive loops: one image. im2col: the column buffer is allocated, written and read in\n\
-             every call; beside dense layers it is a plain copy of one operand or the result.\n",
+             Naive loops: one image. im2col: the column buffer is written and read in every call;\n\
+             beside dense layers it is a plain copy of one operand or the result.\n",
             Isa::current(),
         )?;
         let threads = COLUMNS.map(|(_, pool)| match self.threads[pool] {

@@ -13,8 +13,7 @@ use std::hint::black_box;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use toile::nn::Sequential;
 use toile::optim::{Adam, AdamConstants};
-use toile::{Buffer, Device, Shape, Tensor, models};
-use toile_kernels::geometry::SUMMARY_LEN;
+use toile::{Buffer, Device, SUMMARY_LEN, Shape, Tensor, models};
 use toile_kernels::rng::Stream;
 
 /// Seconds that a benchmark measures.

@@ -8,8 +8,7 @@
 
 use toile::nn::{Conv2d, Dense, Flatten, Layer, MaxPool2d, Relu, Sequential};
 use toile::optim::{Adam, AdamConstants};
-use toile::{Buffer, Device, Shape, Tensor};
-use toile_kernels::geometry::SUMMARY_LEN;
+use toile::{Buffer, Device, SUMMARY_LEN, Shape, Tensor};
 use toile_kernels::rng::Stream;
 
 const IMAGES: usize = 64;

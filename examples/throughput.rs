@@ -7,13 +7,13 @@
 //! ```
 
 use std::hint::black_box;
+use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use toile::nn::Sequential;
 use toile::optim::{Adam, AdamConstants};
-use toile::{Buffer, Device, Shape, Tensor, models};
-use toile_kernels::geometry::SUMMARY_LEN;
+use toile::{Buffer, Device, SUMMARY_LEN, Shape, Tensor, models};
 use toile_kernels::rng::Stream;
 use toile_kernels::threads::Workers;
 use toile_kernels::{Isa, peak};
@@ -26,8 +26,8 @@ const TRAIN_FLOP: f64 = 61_988_352.0;
 #[command(about = "Measures training and inference of the reference network")]
 struct Arguments {
     /// Worker threads, 1 to 64
-    #[arg(long, default_value_t = 2)]
-    threads: usize,
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    threads: u8,
     /// Images of a training step
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=65536))]
     batch: u32,
@@ -51,14 +51,21 @@ enum Mode {
     All,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let isa = Isa::from_environment().map_err(anyhow::Error::msg)?;
-    let workers = Workers::new(arguments.threads).map_err(anyhow::Error::msg)?;
     let DeviceName::Cpu = arguments.device;
-    let line = workers.run(|| measure(&arguments, isa));
-    println!("{line}");
-    Ok(())
+    let ready = Isa::from_environment()
+        .and_then(|isa| Ok((isa, Workers::new(usize::from(arguments.threads))?)));
+    match ready {
+        Ok((isa, workers)) => {
+            println!("{}", workers.run(|| measure(&arguments, isa)));
+            ExitCode::SUCCESS
+        }
+        Err(fault) => {
+            eprintln!("error: {fault}");
+            ExitCode::from(2)
+        }
+    }
 }
 
 fn measure(arguments: &Arguments, isa: Isa) -> serde_json::Value {
@@ -68,7 +75,7 @@ fn measure(arguments: &Arguments, isa: Isa) -> serde_json::Value {
         "batch": batch,
         "isa": isa.name(),
     });
-    let peak_gflops = peak::fma_gflops(arguments.threads);
+    let peak_gflops = peak::fma_gflops(usize::from(arguments.threads));
     line["peak_gflops"] = round(peak_gflops);
     if arguments.mode != Mode::Infer {
         let images_per_s = train(batch);

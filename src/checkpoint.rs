@@ -16,7 +16,7 @@ use toile_kernels::Device;
 
 use crate::error::{Error, Result};
 use crate::models;
-use crate::nn::Sequential;
+use crate::nn::{Sequential, Summary};
 use crate::ops::gather::Normalization;
 use crate::shape::Shape;
 
@@ -25,6 +25,15 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// The largest model file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
+
+/// The longest header that is read, in bytes: names, shapes and metadata.
+const MAX_HEADER_BYTES: u64 = 1 << 20;
+
+/// The longest name of a class, in characters.
+const MAX_CLASS_NAME: usize = 100;
+
+/// How many faults of a file's tensors a message lists.
+const MOST_FAULTS: usize = 40;
 
 /// Which network a model file holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +135,7 @@ impl Model {
     /// A text that says what is wrong with it.
     pub fn from_bytes(bytes: &[u8], device: Device) -> std::result::Result<Model, String> {
         let not_a_model = |fault| format!("this is no model file of toile: {fault}");
+        check_header_size(bytes).map_err(not_a_model)?;
         let (_, header) =
             SafeTensors::read_metadata(bytes).map_err(|f| not_a_model(f.to_string()))?;
         let file = SafeTensors::deserialize(bytes).map_err(|f| not_a_model(f.to_string()))?;
@@ -133,23 +143,21 @@ impl Model {
         let field = |name: &str| {
             metadata.get(name).ok_or_else(|| not_a_model(format!("its metadata lacks `{name}`")))
         };
-        let version = field("format_version")?;
-        match version.parse::<u32>() {
-            Ok(version) if version <= FORMAT_VERSION => {}
-            _ => {
-                return Err(format!(
-                    "its format version is {}, this build reads up to {FORMAT_VERSION}: use a \
-                     newer toile",
-                    version.escape_debug()
-                ));
-            }
-        }
+        check_version(field("format_version")?)?;
         let architecture: Architecture = parse("architecture", field("architecture")?)?;
         let classes: Vec<String> = parse("classes", field("classes")?)?;
+        check_classes(&classes)?;
         let normalization: Normalization = parse("preprocessing", field("preprocessing")?)?;
-        let finite = normalization.offset.is_finite() && normalization.divisor.is_normal();
-        if !finite {
+        if !(normalization.offset.is_finite() && normalization.divisor.is_normal()) {
             return Err("its `preprocessing` is not finite".into());
+        }
+        // The file must be as large as the network before anything that large is allocated.
+        let layers = models::layers(&architecture.network, architecture.input, classes.len())
+            .map_err(|fault| fault.to_string())?;
+        let expected = Summary::of(&layers, Shape::new(&architecture.input)).parameters();
+        let found: usize = file.tensors().iter().map(|(_, t)| t.data().len() / 4).sum();
+        if found != expected {
+            return Err(format!("it holds {found} numbers, its network has {expected}"));
         }
         let mut model =
             Model::new(architecture, classes, device, 0).map_err(|fault| fault.to_string())?;
@@ -190,12 +198,51 @@ impl Model {
         let surplus = file.names().into_iter().filter(|name| !known(name));
         faults.extend(surplus.map(|name| format!("{} is not known", name.escape_debug())));
         if !faults.is_empty() {
-            return Err(format!("its tensors do not fit the network: {}", faults.join("; ")));
+            let more = faults.len().saturating_sub(MOST_FAULTS);
+            faults.truncate(MOST_FAULTS);
+            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+            return Err(format!("its tensors do not fit the network: {}{more}", faults.join("; ")));
         }
         for (name, values) in found {
             self.network.parameters_mut().set(&name, &values);
         }
         Ok(())
+    }
+}
+
+fn check_header_size(bytes: &[u8]) -> std::result::Result<(), String> {
+    let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    if length > MAX_HEADER_BYTES {
+        return Err(format!("a header has at most {MAX_HEADER_BYTES} bytes, this one {length}"));
+    }
+    Ok(())
+}
+
+fn check_version(text: &str) -> std::result::Result<(), String> {
+    match text.parse::<u32>() {
+        Ok(1..=FORMAT_VERSION) => Ok(()),
+        Ok(version) if version > FORMAT_VERSION => Err(format!(
+            "its format version is {version}, this build reads up to {FORMAT_VERSION}: use a \
+             newer toile"
+        )),
+        _ => Err(format!(
+            "its format version is {:.20}, expected a number from 1",
+            text.escape_debug().to_string()
+        )),
+    }
+}
+
+/// Names are printed and laid out in tables, so they must be short and plain.
+fn check_classes(classes: &[String]) -> std::result::Result<(), String> {
+    let fits = |name: &String| {
+        (1..=MAX_CLASS_NAME).contains(&name.chars().count()) && !name.chars().any(char::is_control)
+    };
+    match classes.iter().position(|name| !fits(name)) {
+        Some(class) => Err(format!(
+            "the name of class {class} is empty, longer than {MAX_CLASS_NAME} characters, or has \
+             control characters"
+        )),
+        None => Ok(()),
     }
 }
 
@@ -292,6 +339,15 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_are_not_finite_are_refused() {
+        let mut bytes = model().to_bytes();
+        let end = bytes.len();
+        bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+        let fault = Model::from_bytes(&bytes, Device::Cpu).err().unwrap();
+        assert!(fault.contains("not finite"), "{fault}");
+    }
+
+    #[test]
     fn cut_and_garbled_files_are_refused() {
         let bytes = model().to_bytes();
         for broken in [&bytes[..0], &bytes[..7], &bytes[..100], &bytes[..bytes.len() - 1]] {
@@ -302,5 +358,42 @@ mod tests {
         newer[at + 18] = b'9';
         let fault = Model::from_bytes(&newer, Device::Cpu).err().unwrap();
         assert!(fault.contains("format version is 9"), "{fault}");
+    }
+
+    /// The content of a file with this metadata and no tensors.
+    fn empty(architecture: &str, classes: &str) -> Vec<u8> {
+        let metadata = [
+            ("format_version", "1"),
+            ("architecture", architecture),
+            ("classes", classes),
+            ("preprocessing", "{\"offset\":0.0,\"divisor\":255.0}"),
+        ];
+        serialize([], metadata.map(|(name, value)| (name, value.to_owned())))
+    }
+
+    #[test]
+    fn hostile_metadata_is_refused_before_anything_is_allocated() {
+        let good = "{\"network\":\"reference\",\"input\":[28,28,1]}";
+        let many = format!("[{}]", vec!["\"a\""; 300].join(","));
+        let long = format!("[\"{}\"]", "a".repeat(70_000));
+        let cases = [
+            (good, "[\"a\"]", "holds 0 numbers"),
+            ("{\"network\":\"reference\",\"input\":[128,128,1]}", "[\"a\"]", "holds 0 numbers"),
+            ("{\"network\":\"reference\",\"input\":[999999999,28,1]}", "[\"a\"]", "24 to 128"),
+            ("{\"network\":\"huge\",\"input\":[28,28,1]}", "[\"a\"]", "no network"),
+            ("[[[[", "[\"a\"]", "`architecture` cannot be read"),
+            (good, "[]", "classes"),
+            (good, &many, "classes"),
+            (good, &long, "class 0"),
+            (good, "[\"a\",\"\\u001b[2J\"]", "class 1"),
+        ];
+        for (architecture, classes, words) in cases {
+            let fault =
+                Model::from_bytes(&empty(architecture, classes), Device::Cpu).err().unwrap();
+            assert!(fault.contains(words), "{words}: {fault}");
+        }
+        let mut header = vec![0xff; 7];
+        header.push(0x7f);
+        assert!(Model::from_bytes(&header, Device::Cpu).is_err());
     }
 }

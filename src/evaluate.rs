@@ -19,8 +19,11 @@ use crate::run_folder::{CONFIG, ModelLocation};
 use crate::shape::Shape;
 use crate::train::Device;
 
-/// Images of one inference batch: what they take in memory stays below 200 MB.
+/// Images of one inference batch, where the largest result of so many is not too large.
 const BATCH: usize = 500;
+
+/// The most numbers that one result of an inference batch has: 64 MB.
+const MOST_NUMBERS: usize = 1 << 24;
 
 /// An evaluation to be made.
 #[derive(Clone, Debug)]
@@ -58,7 +61,7 @@ pub fn evaluate(options: &EvaluateOptions, progress: &mut Progress) -> Result<Ev
     progress.note(&format!("{} on {}", location.weights.display(), source.directory().display()));
     let workers = Workers::new(options.threads).map_err(Error::Failure)?;
     let test = source.load_test()?;
-    Ok(workers.run(|| evaluate_split(&model, &test).1))
+    Ok(workers.run(|| evaluate_split(&model, &test))?.1)
 }
 
 /// Checks that a model can answer for a data set.
@@ -86,8 +89,11 @@ fn check_fit(model: &Model, source: &Source, weights: &std::path::Path) -> Resul
 }
 
 /// The answers to a test part and what they are worth.
-pub(crate) fn evaluate_split(model: &Model, test: &Split) -> (Predictions, Evaluation) {
-    let data = resident(test.clone());
+///
+/// # Errors
+/// [`Error::NotFinite`] if the model's answers are no numbers.
+pub(crate) fn evaluate_split(model: &Model, test: &Split) -> Result<(Predictions, Evaluation)> {
+    let data = resident(test);
     let answers = answer(model, &data, 0..test.labels.len(), |_| {});
     let predictions = Predictions::new(&test.labels, &answers.probabilities, model.classes.len());
     let evaluation = Evaluation::new(
@@ -97,11 +103,16 @@ pub(crate) fn evaluate_split(model: &Model, test: &Split) -> (Predictions, Evalu
         model.network.summary().parameters(),
         model.weights_sha256(),
     );
-    (predictions, evaluation)
+    if !evaluation.loss.is_finite() {
+        return Err(Error::NotFinite(
+            "the model's loss on the test images is not finite: its weights are of no use".into(),
+        ));
+    }
+    Ok((predictions, evaluation))
 }
 
 /// Brings images and labels to the device as bytes.
-pub(crate) fn resident(part: Split) -> Resident {
+pub(crate) fn resident(part: &Split) -> Resident {
     let device = toile_kernels::Device::Cpu;
     Resident {
         pixels: Buffer::from_slice(device, &part.images.pixels),
@@ -131,8 +142,9 @@ pub(crate) fn answer(
     let device = data.pixels.device();
     let mut answers = Answers::default();
     let mut summary = Buffer::zeros(device, SUMMARY_LEN);
-    for start in range.clone().step_by(BATCH) {
-        let end = (start + BATCH).min(range.end);
+    let batch = (MOST_NUMBERS / model.network.summary().largest_result()).clamp(1, BATCH);
+    for start in range.clone().step_by(batch) {
+        let end = (start + batch).min(range.end);
         let order: Vec<u32> = (start as u32..end as u32).collect();
         let (x, labels) = data.batch(&Buffer::from_slice(device, &order), model.normalization);
         let loss = model.network.forward(&x).cross_entropy(&labels, &mut summary);

@@ -6,8 +6,7 @@
 //! ```
 //! use toile::nn::{BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, Relu, Sequential};
 //! use toile::optim::{Adam, AdamConstants};
-//! use toile::{Buffer, Device, Shape, Tensor};
-//! use toile_kernels::geometry::SUMMARY_LEN;
+//! use toile::{Buffer, Device, SUMMARY_LEN, Shape, Tensor};
 //!
 //! // Sixteen images of 8x8 pixels: bright on the left is class 0, bright on the right class 1.
 //! let side = |pixel: usize| pixel % 8 / 4;
@@ -97,6 +96,7 @@ mod tensor;
 pub use error::{Error, Result};
 pub use shape::Shape;
 pub use tensor::Tensor;
+pub use toile_kernels::geometry::SUMMARY_LEN;
 pub use toile_kernels::{Buffer, Device};
 
 /// The README's program is compiled and run as a test.

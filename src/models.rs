@@ -16,11 +16,12 @@ pub fn layers(name: &str, input: [usize; 3], classes: usize) -> Result<Vec<Layer
         return Err(Error::Input(format!("no network is named {name:?}; known: {REFERENCE}")));
     }
     let [height, width, channels] = input;
-    // Below 24 pixels the last kernel does not fit what the pools leave of the image.
-    let fits = |size: usize| (24..=1024).contains(&size);
+    // Below 24 pixels the last kernel does not fit what the pools leave of the image; above 128
+    // the first dense layer would have more than 50 million weights.
+    let fits = |size: usize| (24..=128).contains(&size);
     if !fits(height) || !fits(width) || !(1..=16).contains(&channels) {
         return Err(Error::Input(format!(
-            "the {REFERENCE} network takes images of 24 to 1024 pixels a side and 1 to 16 \
+            "the {REFERENCE} network takes images of 24 to 128 pixels a side and 1 to 16 \
              channels, found {height} by {width} by {channels}"
         )));
     }

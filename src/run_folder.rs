@@ -196,7 +196,8 @@ impl ModelLocation {
         })?;
         if metadata.is_file() {
             let folder = parent(path);
-            let run = folder.join(CONFIG).is_file().then(|| folder.to_owned());
+            // A folder is a run's if toile made it; others may have files of the same names.
+            let run = folder.join(LOCK).is_file().then(|| folder.to_owned());
             return Ok(Self { weights: path.to_owned(), run });
         }
         let weights = path.join(BEST_WEIGHTS);

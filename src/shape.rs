@@ -48,7 +48,8 @@ impl Shape {
     /// How many numbers a tensor of this shape has.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.dims().iter().product()
+        let product = self.dims().iter().try_fold(1usize, |product, &n| product.checked_mul(n));
+        product.unwrap_or_else(|| panic!("a shape of {self} has more numbers than any memory"))
     }
 
     /// Whether a tensor of this shape has no numbers.

@@ -11,19 +11,23 @@ use toile_kernels::Isa;
 use toile_kernels::threads::Workers;
 
 use crate::checkpoint::{Architecture, Model};
-use crate::data::{Source, Split};
+use crate::data::{self, Source, Split};
 use crate::error::{Error, Result};
 use crate::evaluate::{evaluate_split, resident};
 use crate::metrics::Evaluation;
 use crate::models;
 use crate::progress::{Plan, Progress};
-use crate::recipe::{Config, DEFAULT_DATA};
+use crate::recipe::Config;
 use crate::run_folder::{
     CONFIG, ENVIRONMENT, EVALUATION, Environment, PREDICTIONS, REPORT_TEXT, RunFolder,
 };
 use session::{Parts, Session};
 
 pub use crate::progress::{StopReason, Summary};
+
+/// The most numbers that one result of a training batch has: 1 GiB. About ten such results are
+/// alive at once.
+const MOST_NUMBERS: usize = 1 << 28;
 
 /// What computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +80,8 @@ pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary>
     let mut config = options.config.clone();
     config.check()?;
     // The settings must mean the same data when they are used from another folder.
-    if config.data.as_os_str() != DEFAULT_DATA && config.data.is_dir() {
+    let is_name = data::known_names().any(|name| config.data.as_os_str() == name);
+    if !is_name && config.data.is_dir() {
         config.data = std::path::absolute(&config.data).map_err(|fault| {
             Error::Storage(format!("cannot resolve {}: {fault}", config.data.display()))
         })?;
@@ -89,7 +94,8 @@ pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary>
     let workers = Workers::new(options.threads).map_err(Error::Failure)?;
     let classes = source.class_names().to_vec();
     let model = Model::new(architecture, classes, toile_kernels::Device::Cpu, config.seed)?;
-    let data = resident(source.load_train()?);
+    check_memory(&config, &model)?;
+    let data = resident(&source.load_train()?);
 
     let name = options.name.as_deref();
     let run =
@@ -105,6 +111,7 @@ pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary>
         validation_images: parts.validation.len() as u64,
         classes: model.classes.clone(),
         parameters: model.network.summary().parameters(),
+        network: model.network.summary().to_string(),
         threads: options.threads,
         isa: isa.name().to_owned(),
     });
@@ -131,12 +138,26 @@ pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary>
 
 /// Evaluates the model that counts on the test images and writes the results.
 fn conclude(model: &Model, test: &Split, run: &RunFolder) -> Result<Evaluation> {
-    let (predictions, evaluation) = evaluate_split(model, test);
+    let (predictions, evaluation) = evaluate_split(model, test)?;
     let json = serde_json::to_vec_pretty(&evaluation).expect("plain values");
     run.write(PREDICTIONS, predictions.to_csv().as_bytes())?;
     run.write(REPORT_TEXT, evaluation.report().to_string().as_bytes())?;
     run.write(EVALUATION, &json)?;
     Ok(evaluation)
+}
+
+/// Refuses batches whose results would not fit a common machine's memory.
+fn check_memory(config: &Config, model: &Model) -> Result<()> {
+    let largest = model.network.summary().largest_result();
+    if config.batch_size.saturating_mul(largest) > MOST_NUMBERS {
+        let [rows, columns, _] = model.architecture.input;
+        return Err(Error::Input(format!(
+            "--batch-size: for images of {rows} by {columns} pixels, expected at most {}, found {}",
+            MOST_NUMBERS / largest,
+            config.batch_size
+        )));
+    }
+    Ok(())
 }
 
 fn write_environment(run: &RunFolder, isa: Isa, threads: usize, source: &Source) -> Result<()> {

@@ -228,7 +228,8 @@ fn a_located_directory_is_described() {
     assert_eq!((source.train_count(), source.test_count()), (6, 4));
     assert_eq!(source.class_names(), ["0", "1", "2"]);
 
-    assert_eq!(source.fingerprint().keys().collect::<Vec<_>>(), [&TRAIN_LABELS]);
+    let labels = [&TEST_LABELS, &TRAIN_LABELS];
+    assert_eq!(source.fingerprint().keys().collect::<Vec<_>>(), labels);
     source.load_test().unwrap();
     source.load_train().unwrap();
     assert_eq!(source.fingerprint().len(), 4);

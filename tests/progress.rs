@@ -54,6 +54,7 @@ fn run(progress: &mut Progress) -> toile::error::Result<()> {
         validation_images: 10,
         classes: vec!["cat".into(), "dog".into()],
         parameters: 7,
+        network: "layers".into(),
         threads: 2,
         isa: "avx2".into(),
     });

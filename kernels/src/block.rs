@@ -4,7 +4,7 @@
 //! Training asks for the same sizes in every step, so after the first step the free list serves
 //! all of them and the allocator sees none.
 
-use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
@@ -71,12 +71,16 @@ struct Loan {
 
 impl Block {
     /// A block of at least `bytes` bytes whose content is unspecified (but initialised).
+    ///
+    /// # Panics
+    /// If no memory is that large.
     pub fn new(bytes: usize) -> Block {
+        assert!(bytes <= isize::MAX as usize / 2, "no memory holds a block of {bytes} bytes");
         let (class, size) = size_class(bytes);
         let unused = lock(&FREE).get_mut(class).and_then(Vec::pop);
         let start = unused.map_or_else(
             || {
-                // SAFETY: `size_class` never returns a size of 0.
+                // SAFETY: up to the size just checked, `size_class` returns at least 256.
                 let start = unsafe { alloc_zeroed(layout(size)) };
                 NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout(size)))
             },
@@ -108,17 +112,22 @@ impl Block {
     #[track_caller]
     fn lend<T>(&self, range: &Range<usize>, writes: bool) -> Range<usize> {
         let size = size_of::<T>();
-        let bytes = range.start * size..range.end * size;
+        let end = range.end.checked_mul(size);
         assert!(
-            bytes.start <= bytes.end && bytes.end <= self.bytes,
+            range.start <= range.end && end.is_some_and(|end| end <= self.bytes),
             "elements {range:?} of {size} bytes leave a block of {} bytes",
             self.bytes
         );
+        let bytes = range.start * size..range.end * size;
         let mut loans = lock(&self.loans);
         let clash = |l: &Loan| {
-            (l.writes || writes) && l.bytes.start < bytes.end && bytes.start < l.bytes.end
+            let common = l.bytes.start.max(bytes.start)..l.bytes.end.min(bytes.end);
+            (l.writes || writes) && !common.is_empty()
         };
-        assert!(!loans.iter().any(clash), "a buffer is read and written at the same time");
+        assert!(
+            !loans.iter().any(clash),
+            "a buffer shares memory with another that is written at the same time"
+        );
         loans.push(Loan { bytes: bytes.clone(), writes });
         bytes
     }
@@ -132,18 +141,6 @@ impl Drop for Block {
             free.resize_with(class + 1, Vec::new);
         }
         free[class].push(Unused(self.start));
-    }
-}
-
-/// Gives all unused blocks back to the system.
-pub fn release_unused_memory() {
-    for (class, blocks) in lock(&FREE).iter_mut().enumerate() {
-        let (exponent, step) = (class / 4, class % 4);
-        let size = (1usize << exponent) + step * ((1usize << exponent) / 4);
-        for block in blocks.drain(..) {
-            // SAFETY: the block was allocated with the layout of its class, and it is unused.
-            unsafe { dealloc(block.0.as_ptr(), layout(size)) };
-        }
     }
 }
 
@@ -242,11 +239,24 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "read and written at the same time")]
+    #[should_panic(expected = "written at the same time")]
     fn overlapping_write_panics() {
         let block = Block::new(64);
         let _a = block.read::<f32>(0..9);
         let _b = block.write::<f32>(8..16);
+    }
+
+    #[test]
+    fn an_empty_range_clashes_with_nothing() {
+        let block = Block::new(64);
+        let _a = block.write::<f32>(0..16);
+        assert!(block.read::<f32>(5..5).is_empty());
+    }
+
+    #[test]
+    #[should_panic(expected = "no memory holds")]
+    fn an_impossible_size_panics() {
+        let _ = Block::new(usize::MAX - 3);
     }
 
     #[test]

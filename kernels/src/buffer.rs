@@ -284,7 +284,7 @@ impl Buffer {
 pub(crate) mod operand {
     use super::{Buffer, Element, Kind, Memory, Plain, Read, Write};
 
-    /// The memory of `buffer`, which must live on the device that `same` recognises.
+    /// The memory of `buffer`, which must be on a device whose real numbers are as `wide`.
     #[track_caller]
     fn memory<'a>(
         kernel: &str,

@@ -11,6 +11,17 @@
 /// in order, and merges the shards' sums by the tree of [`crate::reference::tree_sum`].
 pub const SHARD: usize = 16;
 
+/// The product of sizes.
+///
+/// # Panics
+/// If it is larger than any memory: kernels rely on lengths that did not wrap around.
+fn product(sizes: &[usize]) -> usize {
+    let product = sizes.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
+    product
+        .filter(|&product| product <= isize::MAX as usize / 8)
+        .unwrap_or_else(|| panic!("sizes {sizes:?} come to more numbers than any memory holds"))
+}
+
 macro_rules! geometry {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident,)* }
      $($(#[$real_doc:meta])* $real:ident: $type:ty,)*) => {
@@ -21,7 +32,7 @@ macro_rules! geometry {
             $($(#[$field_doc])* pub $field: u32,)*
             $($(#[$real_doc])* pub $real: $type,)*
         }
-        #[allow(clippy::len_without_is_empty)]
+        #[allow(clippy::len_without_is_empty, reason = "a field may be called len")]
         impl $name {
             $($(#[$field_doc])* #[must_use] #[inline] pub fn $field(&self) -> usize {
                 self.$field as usize
@@ -31,7 +42,7 @@ macro_rules! geometry {
 }
 
 geometry! {
-    /// Rows of equally many features, seen one number at a time.
+    /// Numbers whose arrangement does not matter.
     Elements {
         /// How many numbers there are.
         len,
@@ -54,7 +65,7 @@ impl Channels {
     /// All numbers of the batch.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.images() * self.image_len()
+        product(&[self.images(), self.image_len()])
     }
     /// Whether there are no numbers.
     #[must_use]
@@ -64,7 +75,7 @@ impl Channels {
     /// The numbers of one image.
     #[must_use]
     pub fn image_len(&self) -> usize {
-        self.pixels() * self.channels()
+        product(&[self.pixels(), self.channels()])
     }
 }
 
@@ -84,17 +95,17 @@ impl Gemm {
     /// Numbers of the left operand.
     #[must_use]
     pub fn left_len(&self) -> usize {
-        self.rows() * self.depth()
+        product(&[self.rows(), self.depth()])
     }
     /// Numbers of the right operand.
     #[must_use]
     pub fn right_len(&self) -> usize {
-        self.depth() * self.columns()
+        product(&[self.depth(), self.columns()])
     }
     /// Numbers of the result.
     #[must_use]
     pub fn result_len(&self) -> usize {
-        self.rows() * self.columns()
+        product(&[self.rows(), self.columns()])
     }
 }
 
@@ -136,42 +147,42 @@ impl Conv2d {
     /// Pixels of an output image.
     #[must_use]
     pub fn out_pixels(&self) -> usize {
-        self.out_height() * self.out_width()
+        product(&[self.out_height(), self.out_width()])
     }
     /// Terms of an output number: Kh Kw C.
     #[must_use]
     pub fn depth(&self) -> usize {
-        self.kernel_height() * self.kernel_width() * self.in_channels()
+        product(&[self.kernel_height(), self.kernel_width(), self.in_channels()])
     }
     /// Numbers of one input image.
     #[must_use]
     pub fn image_len(&self) -> usize {
-        self.height() * self.width() * self.in_channels()
+        product(&[self.height(), self.width(), self.in_channels()])
     }
     /// Numbers of one output image.
     #[must_use]
     pub fn out_image_len(&self) -> usize {
-        self.out_pixels() * self.out_channels()
+        product(&[self.out_pixels(), self.out_channels()])
     }
     /// Numbers of the input batch.
     #[must_use]
     pub fn input_len(&self) -> usize {
-        self.images() * self.image_len()
+        product(&[self.images(), self.image_len()])
     }
     /// Numbers of the output batch.
     #[must_use]
     pub fn output_len(&self) -> usize {
-        self.images() * self.out_image_len()
+        product(&[self.images(), self.out_image_len()])
     }
     /// Numbers of the weights.
     #[must_use]
     pub fn weight_len(&self) -> usize {
-        self.depth() * self.out_channels()
+        product(&[self.depth(), self.out_channels()])
     }
     /// Multiply-adds of the forward pass.
     #[must_use]
     pub fn multiply_adds(&self) -> usize {
-        self.output_len() * self.depth()
+        product(&[self.output_len(), self.depth()])
     }
     /// Why this geometry is impossible, if it is.
     #[must_use]
@@ -224,22 +235,22 @@ impl Pool2d {
     /// Numbers of one input image.
     #[must_use]
     pub fn image_len(&self) -> usize {
-        self.height() * self.width() * self.channels()
+        product(&[self.height(), self.width(), self.channels()])
     }
     /// Numbers of one output image.
     #[must_use]
     pub fn out_image_len(&self) -> usize {
-        self.out_height() * self.out_width() * self.channels()
+        product(&[self.out_height(), self.out_width(), self.channels()])
     }
     /// Numbers of the input batch.
     #[must_use]
     pub fn input_len(&self) -> usize {
-        self.images() * self.image_len()
+        product(&[self.images(), self.image_len()])
     }
     /// Numbers of the output batch.
     #[must_use]
     pub fn output_len(&self) -> usize {
-        self.images() * self.out_image_len()
+        product(&[self.images(), self.out_image_len()])
     }
     /// Why this geometry is impossible, if it is.
     #[must_use]
@@ -277,7 +288,7 @@ impl BatchNorm {
     /// Numbers of the batch.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.images() * self.image_len()
+        product(&[self.images(), self.image_len()])
     }
     /// Whether there are no numbers.
     #[must_use]
@@ -287,14 +298,14 @@ impl BatchNorm {
     /// Numbers of one image.
     #[must_use]
     pub fn image_len(&self) -> usize {
-        self.pixels() * self.channels()
+        product(&[self.pixels(), self.channels()])
     }
 }
 
 geometry! {
     /// Inverted dropout. The mask is not stored: number `i` is kept if word `i` of the Philox
-    /// stream (seed, purpose, step) is at least `rate * 2^32`, and is then divided by
-    /// `1 - rate`.
+    /// stream (seed, purpose, step) is at least `rate * 2^32`, and is then multiplied by
+    /// `1 / (1 - rate)`, rounded to f32.
     Dropout {
         /// How many numbers there are.
         len,
@@ -344,10 +355,15 @@ geometry! {
 }
 
 impl CrossEntropy {
+    /// Why this geometry is impossible, if it is.
+    #[must_use]
+    pub fn fault(&self) -> Option<&'static str> {
+        (!(1..=256).contains(&self.classes())).then_some("classes must be 1 to 256")
+    }
     /// Numbers of the logits.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.images() * self.classes()
+        product(&[self.images(), self.classes()])
     }
     /// Whether there are no numbers.
     #[must_use]

@@ -26,7 +26,6 @@ pub mod threads;
 
 mod block;
 
-pub use block::release_unused_memory;
 pub use buffer::{Buffer, Device, Kind};
 pub use cpu::isa::{Isa, with_forced};
 
@@ -46,7 +45,7 @@ macro_rules! menu {
         pub const MENU: &[&str] = &[$(stringify!($kernel)),*];
         $($(#[$doc])*
         #[track_caller]
-        #[allow(clippy::too_many_arguments)]
+        #[allow(clippy::too_many_arguments, reason = "as many as the kernel has operands")]
         pub fn $kernel($g: &$geometry, $($input: &Buffer,)* $($output: &mut Buffer,)*) {
             let name = stringify!($kernel);
             $(check_len(name, stringify!($input), $input.len(), $input_len);)*
@@ -54,14 +53,14 @@ macro_rules! menu {
             let [first, ..] = [$($input.device()),*];
             match first {
                 Device::Cpu => {
-                    #[allow(dead_code)]
+                    #[allow(dead_code, reason = "a kernel may have no real operand")]
                     type Real = f32;
                     cpu::$kernel($g,
                         $(&operand::read::<$input_type>(name, stringify!($input), $input, false),)*
                         $(&mut operand::write::<$output_type>(name, stringify!($output), $output, false),)*)
                 }
                 Device::Reference => {
-                    #[allow(dead_code)]
+                    #[allow(dead_code, reason = "a kernel may have no real operand")]
                     type Real = f64;
                     reference::$kernel($g,
                         $(&operand::read::<$input_type>(name, stringify!($input), $input, true),)*
@@ -112,7 +111,7 @@ menu! {
     relu_backward(g: Elements; y: Real[g.len()], dy: Real[g.len()] => dx: Real[g.len()]);
     /// sum += x
     add_assign(g: Elements; x: Real[g.len()] => sum: Real[g.len()]);
-    /// y = x / (1 - rate) where the mask keeps, else 0; backward is the same call on dy
+    /// y = x · 1 / (1 - rate) where the mask keeps, else 0; backward is the same call on dy
     dropout(g: Dropout; x: Real[g.len()] => y: Real[g.len()]);
 
     /// y = gamma (x - mean) inverse_deviation + beta with the batch's own statistics; the running

@@ -6,7 +6,8 @@ use crate::Isa;
 use crate::cpu::simd::{Kernel, LANES, Simd};
 use crate::threads;
 
-/// FMA chains that run side by side: more than latency times pipes of any CPU.
+/// The most FMA chains that run side by side. An instruction set runs as many as its tile has
+/// rows: their sums fit its registers, and they are at least latency times pipes.
 const CHAINS: usize = 12;
 /// FMA of a chain in one timed run.
 const LENGTH: usize = 1 << 20;
@@ -17,7 +18,8 @@ const LENGTH: usize = 1 << 20;
 pub fn fma_gflops(threads: usize) -> f64 {
     let isa = Isa::current();
     let mut sums = vec![0.0f32; threads];
-    let flop = (threads * CHAINS * LENGTH * LANES * 2) as f64;
+    let chains = isa.run(CountChains);
+    let flop = (threads * chains * LENGTH * LANES * 2) as f64;
     let seconds = (0..10).map(|_| {
         let start = Instant::now();
         threads::chunks(&mut sums, 1, |i, sum| {
@@ -28,6 +30,16 @@ pub fn fma_gflops(threads: usize) -> f64 {
     let best = seconds.fold(f64::INFINITY, f64::min);
     std::hint::black_box(&sums);
     flop / best / 1e9
+}
+
+struct CountChains;
+
+impl Kernel for CountChains {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        S::TILE_ROWS
+    }
 }
 
 struct Chains {
@@ -46,7 +58,7 @@ impl Kernel for Chains {
         let factor = s.splat(std::hint::black_box(self.factor));
         let mut chains: [S::V; CHAINS] = core::array::from_fn(|i| s.load_slice(&lanes(i)));
         for _ in 0..LENGTH {
-            for chain in &mut chains {
+            for chain in &mut chains[..S::TILE_ROWS] {
                 *chain = s.fma(*chain, factor, factor);
             }
         }

@@ -96,15 +96,15 @@ pub fn uniform(word: u32) -> f32 {
 pub mod purpose {
     /// Initial value of the parameter tensor with this number.
     #[must_use]
-    pub fn initializer(tensor: u32) -> u32 {
-        0x0001_0000 | tensor
+    pub fn initializer(tensor: u16) -> u32 {
+        0x0001_0000 | u32::from(tensor)
     }
     /// The order of the training images in an epoch (the step is the epoch).
     pub const SHUFFLE: u32 = 0x0002_0000;
     /// The mask of the dropout layer with this number.
     #[must_use]
-    pub fn dropout(layer: u32) -> u32 {
-        0x0003_0000 | layer
+    pub fn dropout(layer: u16) -> u32 {
+        0x0003_0000 | u32::from(layer)
     }
 }
 

@@ -25,12 +25,11 @@ Examples, where train stands for: cargo run --release --bin train --
   train --config runs/latest/config.toml  the same experiment again
   train --json > run.jsonl                one JSON object a line, for programs";
 
-/// Train an image classifier and write its weights, history, report and pictures to a run
-/// folder, `runs/<data>-<recipe>-NNN/` unless --out and --name say otherwise.
+/// Train an image classifier and write its weights, history and report to a run folder, `runs/<data>-<recipe>-NNN/` unless --out and --name say otherwise.
 #[derive(Debug, Parser)]
 #[command(name = "train", version, allow_negative_numbers = true, after_help = format!("{EXAMPLES}\n\n{}", common::ENVIRONMENT_AND_EXIT_CODES))]
 struct Flags {
-    /// fashion-mnist (found, else downloaded), or a folder with the four IDX files, plain or
+    /// fashion-mnist (found on this machine, see data/README.md), or a folder with the four IDX files, plain or
     /// gzipped [default: fashion-mnist]
     #[arg(long, value_name = "NAME|DIR")]
     data: Option<PathBuf>,

@@ -23,6 +23,7 @@ pub struct Source {
     train: Part,
     test: Part,
     train_labels: Vec<u8>,
+    test_labels: Vec<u8>,
     class_names: Vec<String>,
     fingerprint: BTreeMap<&'static str, String>,
 }
@@ -81,6 +82,8 @@ impl Source {
         let mut fingerprint = BTreeMap::new();
         let labels = train.labels.read(known, &mut fingerprint)?;
         let class_names = class_names(&train.labels.path, &labels)?;
+        let test_labels = test.labels.read(known, &mut fingerprint)?.body;
+        check_labels(&test.labels.path, &test_labels, class_names.len())?;
         Ok(Source {
             name,
             directory: directory.to_owned(),
@@ -88,6 +91,7 @@ impl Source {
             train,
             test,
             train_labels: labels.body,
+            test_labels,
             class_names,
             fingerprint,
         })
@@ -103,25 +107,13 @@ impl Source {
         Ok(Split { images: into_images(images), labels: self.train_labels.clone() })
     }
 
-    /// Reads the test images and labels.
+    /// Reads the test images.
     ///
     /// # Errors
-    /// As for [`Source::load_train`]; also [`Error::Input`] for a label that is not a class of the
-    /// training labels.
+    /// As for [`Source::load_train`].
     pub fn load_test(&mut self) -> Result<Split> {
-        let labels = self.test.labels.read(self.known, &mut self.fingerprint)?;
-        let classes = self.class_names.len();
-        let stranger = labels.body.iter().position(|&label| usize::from(label) >= classes);
-        if let Some(index) = stranger {
-            return Err(Error::Input(format!(
-                "{}: label {} at index {index}, expected at most {}, the highest of the training labels",
-                self.test.labels.path.display(),
-                labels.body[index],
-                classes - 1,
-            )));
-        }
         let images = self.test.images.read(self.known, &mut self.fingerprint)?;
-        Ok(Split { images: into_images(images), labels: labels.body })
+        Ok(Split { images: into_images(images), labels: self.test_labels.clone() })
     }
 
     /// The name of the data set, or of its directory with everything but letters, digits, `.`,
@@ -163,7 +155,7 @@ impl Source {
     }
 
     /// File name (of [`FILE_NAMES`]) and SHA-256 of the unpacked content, for every file that was
-    /// read so far: at first the training labels, each load adds its own.
+    /// read so far: at first the labels, each load adds its images.
     #[must_use]
     pub fn fingerprint(&self) -> &BTreeMap<&'static str, String> {
         &self.fingerprint
@@ -270,6 +262,19 @@ fn class_names(path: &Path, labels: &IdxFile) -> Result<Vec<String>> {
              expected the class numbers 0 to K-1 without a gap, correct the labels",
             path.display(),
             labels.body[index],
+        ))),
+    }
+}
+
+/// Checks that every test label is one of the training labels.
+fn check_labels(path: &Path, labels: &[u8], classes: usize) -> Result<()> {
+    match labels.iter().position(|&label| usize::from(label) >= classes) {
+        None => Ok(()),
+        Some(index) => Err(Error::Input(format!(
+            "{}: label {} at index {index}, expected at most {}, the highest of the training labels",
+            path.display(),
+            labels[index],
+            classes - 1,
         ))),
     }
 }

@@ -19,7 +19,7 @@ pub enum Initializer {
 impl Initializer {
     /// The first `len` values for parameter number `tensor` under `seed`.
     #[must_use]
-    pub fn values(self, len: usize, tensor: u32, seed: u64) -> Vec<f32> {
+    pub fn values(self, len: usize, tensor: u16, seed: u64) -> Vec<f32> {
         match self {
             Initializer::Constant(value) => vec![value; len],
             Initializer::GlorotUniform { fan_in, fan_out } => {

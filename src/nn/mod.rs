@@ -3,7 +3,7 @@
 //! A [`Layer`] is a description: plain data without numbers. [`Sequential`] gives the layers
 //! their parameters and names, and has `plan` turn the list into the stages that run.
 //!
-//! To add a layer: write `nn/<layer>.rs` and its line in the list below.
+//! To add a layer: write `nn/<layer>.rs`, name it in the list below, and export it.
 
 mod batch_norm;
 mod conv2d;
@@ -98,7 +98,7 @@ struct Site {
     /// The layer's name, such as `conv1`.
     name: String,
     /// The layer's number among all layers.
-    number: u32,
+    number: u16,
     /// The shape of one image that comes in.
     input: Shape,
     /// What becomes of a bias: idle before a batch normalisation.

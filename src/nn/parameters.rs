@@ -109,6 +109,11 @@ impl Requests {
     }
 }
 
+/// A tensor's number, as its random numbers are named by.
+fn tensor_number(number: usize) -> u16 {
+    u16::try_from(number).expect("a network has at most 65,536 tensors")
+}
+
 /// All parameters of a model and the arenas that they lie in.
 pub struct Parameters {
     all: Vec<Parameter>,
@@ -136,7 +141,7 @@ impl Parameters {
             let range = *next..*next + len;
             *next += len;
             let mut values = arena.slice(range.clone());
-            let initial = request.initializer.values(len, number as u32, seed);
+            let initial = request.initializer.values(len, tensor_number(number), seed);
             values.copy_from(&initial);
             let node = (request.role == Role::Trained)
                 .then(|| Node::parameter(request.shape, gradients.slice(range)));
@@ -178,7 +183,7 @@ impl Parameters {
     pub fn initialize(&mut self, seed: u64) {
         for (number, parameter) in self.all.iter_mut().enumerate() {
             let len = parameter.shape.len();
-            let initial = parameter.initializer.values(len, number as u32, seed);
+            let initial = parameter.initializer.values(len, tensor_number(number), seed);
             parameter.values.copy_from(&initial);
         }
     }

@@ -40,7 +40,7 @@ impl Plan {
             let before_batch_norm = matches!(layers.get(i + 1), Some(Layer::BatchNorm(_)));
             let site = Site {
                 name: format!("{}{count}", layer.kind()),
-                number: i as u32,
+                number: u16::try_from(i).expect("a network has at most 65,536 layers"),
                 input: shape,
                 bias: if before_batch_norm { Role::Idle } else { Role::Trained },
             };

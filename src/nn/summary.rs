@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::Layer;
+use super::plan::Plan;
 use crate::shape::Shape;
 
 /// One layer of a [`Summary`].
@@ -29,6 +31,16 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// What `layers` come to for images of shape `input`; no number is allocated.
+    ///
+    /// # Panics
+    /// If a layer does not fit what comes before it.
+    #[must_use]
+    #[track_caller]
+    pub fn of(layers: &[Layer], input: Shape) -> Summary {
+        Plan::new(layers, input).summary
+    }
+
     /// The shape of one image's result.
     #[must_use]
     pub fn output(&self) -> Shape {
@@ -45,6 +57,12 @@ impl Summary {
     #[must_use]
     pub fn parameters(&self) -> usize {
         self.trainable() + self.rows.iter().map(|row| row.statistics).sum::<usize>()
+    }
+
+    /// The numbers of the largest result that one image has on its way.
+    #[must_use]
+    pub fn largest_result(&self) -> usize {
+        self.rows.iter().map(|row| row.output.len()).fold(self.input.len(), usize::max)
     }
 
     /// Multiply-adds of one image's forward pass.

@@ -31,7 +31,8 @@ impl Tensor {
     /// and the number of hits: images whose first largest logit is their label's.
     ///
     /// # Panics
-    /// If this is not [N, K], or there is not one label below K for each image.
+    /// If this is not [N, K] with K from 1 to 256, or there is not one label below K for each
+    /// image.
     #[must_use]
     #[track_caller]
     pub fn cross_entropy(&self, labels: &Buffer, summary: &mut Buffer) -> Loss {
@@ -63,7 +64,11 @@ impl Tensor {
 #[track_caller]
 fn geometry_of(op: &str, shape: Shape) -> geometry::CrossEntropy {
     let [n, k] = shape.expect(op, "logits [N, K]");
-    geometry::CrossEntropy { images: size(n), classes: size(k) }
+    let g = geometry::CrossEntropy { images: size(n), classes: size(k) };
+    if let Some(fault) = g.fault() {
+        panic!("{op}: {fault}: {shape}");
+    }
+    g
 }
 
 impl Backward for CrossEntropy {

@@ -27,6 +27,9 @@ pub struct Plan {
     pub classes: Vec<String>,
     /// How many numbers the model stores.
     pub parameters: usize,
+    /// The network's layers as a table, for people.
+    #[serde(skip)]
+    pub network: String,
     /// Worker threads.
     pub threads: usize,
     /// The instruction set or device that computes.

@@ -62,7 +62,8 @@ pub(super) fn plan_text(plan: &Plan) -> String {
         "toile {} | {} threads, {} | recipe {recipe}, seed {seed}, {epochs} epochs at most\n\
          run   {}\n\
          data  {train_images} images to train on, {validation_images} to validate, {} classes\n\
-         model {} parameters\n\
+         model {} parameters\n\n\
+         {}\n\n\
          (* best val_loss so far, v learning rate lowered)",
         env!("CARGO_PKG_VERSION"),
         plan.threads,
@@ -70,6 +71,7 @@ pub(super) fn plan_text(plan: &Plan) -> String {
         plan.run.display(),
         plan.classes.len(),
         plan.parameters,
+        plan.network,
     )
 }
 
@@ -190,6 +192,7 @@ mod tests {
             validation_images: 300,
             classes: vec!["a".into(), "b".into()],
             parameters: 7,
+            network: "layers".into(),
             threads: 2,
             isa: "avx2".into(),
         }

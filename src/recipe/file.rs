@@ -71,6 +71,9 @@ fn known_keys() -> Vec<String> {
     known
 }
 
+/// Keys above this length are no slips of the pen, and comparing them costs time.
+const LONGEST_SUGGESTED: usize = 64;
+
 fn check_keys(table: &Table) -> Result<(), String> {
     let known = known_keys();
     let mut found = Vec::new();
@@ -78,6 +81,10 @@ fn check_keys(table: &Table) -> Result<(), String> {
     for key in found {
         if known.contains(&key) {
             continue;
+        }
+        if key.chars().count() > LONGEST_SUGGESTED {
+            let start: String = key.chars().take(LONGEST_SUGGESTED).collect();
+            return Err(format!("unknown key `{}...`", start.escape_debug()));
         }
         let distance = |other: &&String| strsim::damerau_levenshtein(&key, other);
         let nearest = known.iter().min_by_key(distance).expect("some keys are known");

@@ -49,7 +49,16 @@ impl Parts {
         }
         let training = images - config.val_size;
         let limited = config.limit.map_or(training, |limit| limit.min(training));
-        Ok(Parts { training: limited, validation: training..images })
+        let parts = Parts { training: limited, validation: training..images };
+        // Dropout's random numbers count steps in 32 bits.
+        let steps = parts.epochs(config).saturating_mul(parts.steps(config) as u64);
+        if steps > u64::from(u32::MAX) {
+            return Err(Error::Input(format!(
+                "--epochs and --batch-size: a run has at most {} steps, these come to {steps}",
+                u32::MAX
+            )));
+        }
+        Ok(parts)
     }
 
     /// Optimizer steps of an epoch.
@@ -131,25 +140,28 @@ impl<'a> Session<'a> {
 
     /// Trains until a limit is reached or the validation loss stops improving.
     pub fn run(&mut self, progress: &mut Progress) -> Result<Ended> {
+        let mut epochs = self.epoch - 1;
         let reason = loop {
+            epochs += 1;
             let verdict = self.finish_epoch(progress)?;
-            let reason = if self.steps_are_used_up() {
-                Some(StopReason::StepLimit)
-            } else if verdict.stop {
-                Some(StopReason::EarlyStopping)
-            } else {
-                (self.epoch == self.config.epochs as u64).then_some(StopReason::EpochLimit)
-            };
-            if let Some(reason) = reason {
-                break reason;
+            if self.running.steps == self.parts.steps(self.config) {
+                self.epoch += 1;
+                self.running = Running::default();
+                self.save(0.0)?;
             }
-            self.epoch += 1;
-            self.running = Running::default();
-            self.save()?;
+            if self.steps_are_used_up() {
+                break StopReason::StepLimit;
+            }
+            if verdict.stop {
+                break StopReason::EarlyStopping;
+            }
+            if self.epoch > self.config.epochs as u64 {
+                break StopReason::EpochLimit;
+            }
         };
         let best_epoch = self.early_stopping.best_epoch().map(u64::from);
-        progress.stopped(reason, self.epoch, best_epoch);
-        Ok(Ended { reason, epochs: self.epoch, steps: self.step, best_epoch })
+        progress.stopped(reason, epochs, best_epoch);
+        Ok(Ended { reason, epochs, steps: self.step, best_epoch })
     }
 
     /// The model with the weights that count: the best by validation loss where the recipe
@@ -168,6 +180,13 @@ impl<'a> Session<'a> {
         self.train_epoch(start, progress)?;
         let train_seconds = self.running.seconds + start.elapsed().as_secs_f64();
         let (val_loss, val_accuracy) = self.validate(progress);
+        if !val_loss.is_finite() {
+            return Err(Error::NotFinite(format!(
+                "the validation loss after epoch {} is not finite, so its weights are of no use. \
+                 The run folder keeps what earlier epochs left; try a lower --lr",
+                self.epoch
+            )));
+        }
 
         let verdict = self.early_stopping.observe(val_loss);
         let next_rate = self.plateau.next_learning_rate(val_loss, self.learning_rate);
@@ -216,12 +235,10 @@ impl<'a> Session<'a> {
             }
             let end = ((place + 1) * batch).min(order.len());
             self.train_step(&order.slice(place * batch..end), place);
-            if self.save_is_due() {
+            let cut_short = self.steps_are_used_up() && end < order.len();
+            if self.save_is_due() || cut_short {
                 self.read_ring()?;
-                let before = self.running.seconds;
-                self.running.seconds += start.elapsed().as_secs_f64();
-                self.save()?;
-                self.running.seconds = before;
+                self.save(start.elapsed().as_secs_f64())?;
             }
             if progress.is_due() {
                 self.read_ring()?;
@@ -298,10 +315,13 @@ impl<'a> Session<'a> {
         self.config.save_every.is_some_and(due_step) || self.last_save.elapsed() >= SAVE_INTERVAL
     }
 
-    /// Writes a checkpoint; the one before it is kept beside it. The logs reach the disk first.
-    fn save(&mut self) -> Result<()> {
+    /// Writes a checkpoint, `seconds` after this process began the epoch; the one before it is
+    /// kept beside it. The logs reach the disk first.
+    fn save(&mut self, seconds: f64) -> Result<()> {
         self.metrics.sync()?;
-        let bytes = self.checkpoint().to_bytes();
+        let mut checkpoint = self.checkpoint();
+        checkpoint.state.running.seconds += seconds;
+        let bytes = checkpoint.to_bytes();
         self.run.replace(LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, &bytes)?;
         self.last_save = Instant::now();
         Ok(())
@@ -333,87 +353,4 @@ fn not_finite(step: u64, epoch: u64, batch: usize, loss: f64) -> Error {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::checkpoint::Architecture;
-    use crate::models;
-    use crate::ops::gather::Resident;
-    use crate::progress::Style;
-    use crate::shape::Shape;
-
-    impl Session<'_> {
-        /// Goes on from a checkpoint.
-        fn restore(&mut self, checkpoint: Checkpoint) {
-            let Checkpoint { state, model, best, moments } = checkpoint;
-            self.model = Model::from_bytes(&model, Device::Cpu).unwrap();
-            self.best = best;
-            for (moment, saved) in self.optimizer.moments_mut().into_iter().zip(&moments) {
-                moment.copy_from(saved);
-            }
-            (self.step, self.epoch, self.running) = (state.step, state.epoch, state.running);
-            self.learning_rate = state.learning_rate;
-            (self.plateau, self.early_stopping) = (state.plateau, state.early_stopping);
-        }
-    }
-
-    /// 40 images of noise with labels, of which 30 are trained on in batches of 8.
-    fn data() -> Resident {
-        let stream = toile_kernels::rng::Stream { seed: 5, purpose: 0, step: 0 };
-        let pixels: Vec<u8> = (0..40 * 784).map(|i| (stream.word(i) >> 24) as u8).collect();
-        let labels: Vec<u8> = (0..40).map(|i| i % 3).collect();
-        Resident {
-            pixels: Buffer::from_slice(Device::Cpu, &pixels),
-            labels: Buffer::from_slice(Device::Cpu, &labels),
-            image: Shape::new(&[28, 28, 1]),
-        }
-    }
-
-    fn session<'a>(config: &'a Config, run: &'a RunFolder) -> Session<'a> {
-        let architecture = Architecture { network: models::REFERENCE.into(), input: [28, 28, 1] };
-        let classes = ["a", "b", "c"].map(String::from).to_vec();
-        let model = Model::new(architecture, classes, Device::Cpu, config.seed).unwrap();
-        let parts = Parts::of(config, 40).unwrap();
-        Session::new(config, run, model, data(), parts).unwrap()
-    }
-
-    /// What is saved is all there is: a run that goes on from any checkpoint, inside an epoch or
-    /// between two, ends with the bits of the run that was never stopped.
-    #[test]
-    fn a_restored_run_ends_with_the_same_bits() {
-        let out = tempfile::tempdir().unwrap();
-        let folder = |name: &str| {
-            let name = std::ffi::OsStr::new(name);
-            RunFolder::create(out.path(), "d".as_ref(), "r", Some(name), false).unwrap()
-        };
-        let config = Config {
-            epochs: 3,
-            batch_size: 8,
-            val_size: 10,
-            save_every: Some(1),
-            ..Config::of_recipe("reference").unwrap()
-        };
-        let mut progress = Progress::new(Style::Quiet);
-        let whole_run = folder("whole");
-        let mut whole = session(&config, &whole_run);
-        let ended = whole.run(&mut progress).unwrap();
-        assert_eq!((ended.epochs, ended.steps), (3, 12));
-        let expected = whole.checkpoint();
-
-        for stop in [1, 3, 4, 6, 9] {
-            let first = Config { max_steps: Some(stop), ..config.clone() };
-            let first_run = folder(&format!("first-{stop}"));
-            session(&first, &first_run).run(&mut progress).unwrap();
-            let name = if stop == 4 { LAST_CHECKPOINT } else { PREVIOUS_CHECKPOINT };
-            let bytes = std::fs::read(first_run.file(name))
-                .or_else(|_| std::fs::read(first_run.file(LAST_CHECKPOINT)))
-                .unwrap();
-            let second_run = folder(&format!("second-{stop}"));
-            let mut second = session(&config, &second_run);
-            second.restore(Checkpoint::from_bytes(&bytes).unwrap());
-            second.run(&mut progress).unwrap();
-            let mut found = second.checkpoint();
-            found.state.running.seconds = expected.state.running.seconds;
-            assert!(found == expected, "another end after a stop near step {stop}");
-        }
-    }
-}
+mod tests;

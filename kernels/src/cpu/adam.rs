@@ -26,7 +26,7 @@ pub fn adam(
 ) {
     let isa = Isa::current();
     let made = summary[0].is_finite()
-        && threads::all_chunks(gradients, TASK_LEN, |numbers| isa.run(AllFinite { numbers }));
+        && threads::all_chunks(gradients, TASK_LEN, |numbers| isa.run(AllUsable { numbers }));
     summary[2] = if made { 1.0 } else { 0.0 };
     if !made {
         return;
@@ -42,17 +42,19 @@ pub fn adam(
     );
 }
 
-struct AllFinite<'a> {
+/// Whether all numbers are below 2^63 in magnitude: finite, with finite squares.
+struct AllUsable<'a> {
     numbers: &'a [f32],
 }
 
-impl Kernel for AllFinite<'_> {
+impl Kernel for AllUsable<'_> {
     type Output = bool;
     /// A plain loop without an early end, which the compiler turns into vectors.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> bool {
         const EXPONENT: u32 = 0x7F80_0000;
-        let is_bad = |x: &f32| u32::from(x.to_bits() & EXPONENT == EXPONENT);
+        const LIMIT: u32 = (127 + 63) << 23;
+        let is_bad = |x: &f32| u32::from(x.to_bits() & EXPONENT >= LIMIT);
         self.numbers.iter().fold(0, |bad, x| bad | is_bad(x)) == 0
     }
 }

@@ -16,7 +16,7 @@ use crate::threads;
 
 /// y = gamma (x - mean) inverse_deviation + beta with the batch's own statistics; the running ones
 /// move towards them: [N, P, C] \[C\] \[C\] -> [N, P, C] \[C\] \[C\] \[C\] \[C\]
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "the operands of the menu")]
 pub fn batch_norm_forward(
     g: &BatchNorm,
     x: &[f32],
@@ -31,7 +31,7 @@ pub fn batch_norm_forward(
     let (isa, channels) = (Isa::current(), g.channels().max(1));
     let mut means = Scratch::new(g.images() * g.channels());
     let mut squares = Scratch::new(g.images() * g.channels());
-    let (mut means, mut squares) = (means.get(), squares.get());
+    let (mut means, mut squares) = (means.write(), squares.write());
     threads::chunks2((&mut means, channels), (&mut squares, channels), |n, means, squares| {
         let image = &x[n * g.image_len()..][..g.image_len()];
         isa.run(ImageMoments { image, means, squares });
@@ -184,7 +184,7 @@ fn normalise(
     y: &mut [f32],
 ) {
     let mut scale = Scratch::new(gamma.len());
-    let mut scale = scale.get();
+    let mut scale = scale.write();
     multiply(gamma, inverse_deviation, &mut scale);
     let (scale, len) = (&*scale, task_rows_len(gamma.len()));
     threads::chunks(y, len, |task, y| {
@@ -232,7 +232,7 @@ impl ChannelBlock for Normalise<'_> {
 }
 
 /// dx, dgamma and dbeta: [N, P, C] [N, P, C] \[C\] \[C\] \[C\] -> [N, P, C] \[C\] \[C\]
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "the operands of the menu")]
 pub fn batch_norm_backward(
     g: &BatchNorm,
     dy: &[f32],
@@ -247,7 +247,7 @@ pub fn batch_norm_backward(
     let (isa, channels) = (Isa::current(), g.channels().max(1));
     let mut sums = Scratch::new(g.images() * g.channels());
     let mut xhat_sums = Scratch::new(g.images() * g.channels());
-    let (mut sums, mut xhat_sums) = (sums.get(), xhat_sums.get());
+    let (mut sums, mut xhat_sums) = (sums.write(), xhat_sums.write());
     threads::chunks2((&mut sums, channels), (&mut xhat_sums, channels), |n, sums, xhat_sums| {
         let image = n * g.image_len()..(n + 1) * g.image_len();
         let (dy, x) = (&dy[image.clone()], &x[image]);
@@ -256,7 +256,7 @@ pub fn batch_norm_backward(
 
     let count = (g.images() * g.pixels()) as f64;
     let mut factors = Scratch::new(3 * g.channels());
-    let mut factors = factors.get();
+    let mut factors = factors.write();
     let (scale, means) = factors.split_at_mut(g.channels());
     let (mean_dy, minus_mean_dy_xhat) = means.split_at_mut(g.channels());
     multiply(gamma, inverse_deviation, scale);
@@ -375,7 +375,7 @@ pub fn batch_norm_inference(
     y: &mut [f32],
 ) {
     let mut inverse = Scratch::new(variance.len());
-    let mut inverse = inverse.get();
+    let mut inverse = inverse.write();
     for (inverse, &variance) in inverse.iter_mut().zip(variance) {
         *inverse = inverse_deviation(g, variance.into());
     }

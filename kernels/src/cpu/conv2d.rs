@@ -6,9 +6,10 @@
 //! in a copy of one image at a time, which stays in the cache.
 
 use super::isa::{Isa, tile_rows_limit};
+use super::panels::Panels;
 use super::scratch::Scratch;
 use super::simd::LANES;
-use super::tile::{ColumnProduct, Panels, RowProduct, Steps};
+use super::tile::{ColumnProduct, RowProduct, Steps};
 use crate::geometry::{Conv2d, SHARD};
 use crate::threads;
 
@@ -74,7 +75,7 @@ pub fn conv2d_backward_input(g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) 
     let offsets: Vec<usize> = (0..g.width()).map(|column| column * outputs).collect();
     threads::chunks(dx, g.image_len(), |image, dx| {
         let mut scratch = Scratch::zeros(spread.height * spread.row_len);
-        let mut dy_spread = scratch.get();
+        let mut dy_spread = scratch.write();
         spread.fill(g, &dy[image * g.out_image_len()..][..g.out_image_len()], &mut dy_spread);
         for (row, dx) in dx.chunks_exact_mut(g.width() * inputs).enumerate() {
             let kernel_rows = spread.rows_with_gradient(g, row);
@@ -102,14 +103,14 @@ pub fn conv2d_backward_weight(g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32])
     }
     let (isa, tile_rows) = (Isa::current(), tile_rows_limit());
     let mut scratch = Scratch::new(shards * g.weight_len());
-    let mut partial = scratch.get();
+    let mut partial = scratch.write();
     threads::chunks(&mut partial, g.weight_len(), |shard, dw| {
         let images = shard * SHARD..((shard + 1) * SHARD).min(g.images());
         let x = &x[images.start * g.image_len()..images.end * g.image_len()];
         let dy = &dy[images.start * g.out_image_len()..images.end * g.out_image_len()];
         shard_weight_gradient(isa, tile_rows, g, x, dy, dw);
     });
-    super::reduce::tree_of_slices(isa, &mut partial, g.weight_len(), dw);
+    super::reduce::tree_of_slices(isa, &partial, g.weight_len(), dw);
 }
 
 fn shard_weight_gradient(
@@ -194,7 +195,7 @@ impl PaddedImage {
         }
         let images = x.len() / g.image_len();
         let mut scratch = Scratch::zeros(images * self.len());
-        let mut padded = scratch.get();
+        let mut padded = scratch.write();
         let row_len = g.width() * self.channels;
         for (i, row) in x.chunks_exact(row_len).enumerate() {
             let (image, line) = (i / g.height(), i % g.height());
@@ -230,7 +231,7 @@ impl PaddedChannels {
             return body(dy);
         }
         let mut scratch = Scratch::zeros(dy.len() / self.used * self.channels);
-        let mut padded = scratch.get();
+        let mut padded = scratch.write();
         for (to, from) in padded.chunks_exact_mut(self.channels).zip(dy.chunks_exact(self.used)) {
             to[..self.used].copy_from_slice(from);
         }

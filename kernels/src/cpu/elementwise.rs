@@ -48,11 +48,11 @@ impl Kernel for AddBias<'_> {
 pub fn bias_backward(g: &Channels, dy: &[f32], dbias: &mut [f32]) {
     let isa = Isa::current();
     let mut sums = Scratch::new(g.images() * g.channels());
-    threads::chunks(&mut sums.get(), g.channels().max(1), |n, sums| {
+    threads::chunks(&mut sums.write(), g.channels().max(1), |n, sums| {
         let image = &dy[n * g.image_len()..][..g.image_len()];
         isa.run(PixelSums { image, sums });
     });
-    totals(isa, &sums.get(), g.channels(), |c, totals| {
+    totals(isa, &sums.read(), g.channels(), |c, totals| {
         for (dbias, &total) in dbias[c..].iter_mut().zip(totals) {
             *dbias = total as f32;
         }
@@ -134,7 +134,7 @@ impl Kernel for AddAssign<'_> {
     }
 }
 
-/// y = x / (1 - rate) where the mask keeps, else 0
+/// y = x · 1 / (1 - rate), the factor rounded to f32, where the mask keeps, else 0
 pub fn dropout(g: &Dropout, x: &[f32], y: &mut [f32]) {
     let isa = Isa::current();
     threads::chunks(y, TASK_LEN, |task, y| {

@@ -1,7 +1,8 @@
 //! Matrix products: plain, with either operand transposed.
 
 use super::isa::{Isa, tile_rows_limit};
-use super::tile::{Panels, RowProduct, ShardedProduct};
+use super::panels::Panels;
+use super::tile::{RowProduct, ShardedProduct};
 use crate::geometry::Gemm;
 use crate::threads;
 

@@ -75,7 +75,7 @@ fn product_of(g: &Conv2d) -> Gemm {
 pub fn conv2d_forward(g: &Conv2d, product: Product, x: &[f32], w: &[f32], y: &mut [f32]) {
     let gemm = product_of(g);
     let mut scratch = Scratch::new(gemm.left_len());
-    let mut columns = scratch.get();
+    let mut columns = scratch.write();
     im2col(g, x, &mut columns);
     match product {
         Product::Ours => super::gemm_nn(&gemm, &columns, w, y),
@@ -91,7 +91,7 @@ pub fn conv2d_backward_input(g: &Conv2d, product: Product, dy: &[f32], w: &[f32]
     let forward = product_of(g);
     let gemm = Gemm { columns: forward.depth, depth: forward.columns, ..forward };
     let mut scratch = Scratch::new(gemm.result_len());
-    let mut columns = scratch.get();
+    let mut columns = scratch.write();
     match product {
         Product::Ours => super::gemm_nt(&gemm, dy, w, &mut columns),
         Product::MatrixMultiply => {
@@ -107,7 +107,7 @@ pub fn conv2d_backward_weight(g: &Conv2d, product: Product, x: &[f32], dy: &[f32
     let forward = product_of(g);
     let gemm = Gemm { rows: forward.depth, columns: forward.columns, depth: forward.rows };
     let mut scratch = Scratch::new(forward.left_len());
-    let mut columns = scratch.get();
+    let mut columns = scratch.write();
     im2col(g, x, &mut columns);
     match product {
         Product::Ours => super::gemm_tn(&gemm, &columns, dy, dw),

@@ -129,7 +129,8 @@ pub(crate) fn tile_rows_limit() -> usize {
 }
 
 /// Calls `body` with `isa` in force, and with matrix tiles of at most `tile_rows` rows: for
-/// tests and benchmarks that compare paths. Neither may change a bit of any result.
+/// tests and benchmarks that compare paths. Tile heights change no bit of any result; nor
+/// do instruction sets with a fused multiply-add.
 ///
 /// # Panics
 /// If this CPU lacks `isa` or `tile_rows` is 0.

@@ -15,6 +15,7 @@ mod elementwise;
 mod gather;
 mod gemm;
 mod math;
+mod panels;
 mod pool;
 mod reduce;
 mod scratch;

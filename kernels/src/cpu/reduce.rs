@@ -8,11 +8,9 @@ use crate::threads;
 const TASK_LEN: usize = 4096;
 
 /// `out` = the tree sum of the consecutive slices of `length` numbers in `parts`: neighbours
-/// (0, 1), (2, 3), ... are added level by level, an odd last one passes up. `parts` is used as
-/// working memory.
-pub(super) fn tree_of_slices(isa: Isa, parts: &mut [f32], length: usize, out: &mut [f32]) {
+/// (0, 1), (2, 3), ... are added level by level, an odd last one passes up.
+pub(super) fn tree_of_slices(isa: Isa, parts: &[f32], length: usize, out: &mut [f32]) {
     assert_eq!(out.len(), length, "the result is as long as a slice");
-    let parts = &*parts;
     threads::chunks(out, TASK_LEN, |task, out| {
         isa.run(MergeRange { parts, length, first: task * TASK_LEN, out });
     });

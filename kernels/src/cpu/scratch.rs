@@ -17,7 +17,7 @@ impl Scratch {
     /// `len` zeros.
     pub fn zeros(len: usize) -> Scratch {
         let mut scratch = Scratch::new(len);
-        scratch.get().fill(0.0);
+        scratch.write().fill(0.0);
         scratch
     }
 
@@ -26,8 +26,8 @@ impl Scratch {
         self.block.read(0..self.len)
     }
 
-    /// The numbers.
-    pub fn get(&mut self) -> Write<'_, f32> {
+    /// The numbers, for writing.
+    pub fn write(&mut self) -> Write<'_, f32> {
         self.block.write(0..self.len)
     }
 }

@@ -1,9 +1,9 @@
 //! The vector operations that the kernels use, and nothing else.
 //!
 //! A vector has 16 logical f32 lanes on every instruction set (one zmm register, two ymm, or
-//! what `wide` makes of it). Lane-wise operations and the one order in which lanes are added
-//! up are therefore the same everywhere, and a kernel written once over this trait gives the
-//! same bits on every implementation whose `fma` rounds once.
+//! what `wide` makes of it). Every operation works lane by lane and lanes are never added up, so
+//! a kernel written once over this trait gives the same bits on every implementation whose
+//! `fma` rounds once.
 
 /// Logical lanes of a vector.
 pub const LANES: usize = 16;

@@ -7,10 +7,9 @@
 
 use std::mem::MaybeUninit;
 
-use super::scratch::Scratch;
+use super::panels::PanelsView;
 use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::SHARD;
-use crate::threads;
 
 /// Cuts `rows` into tile heights of at most `limit`, as equal as possible.
 fn heights(rows: usize, limit: usize) -> impl Iterator<Item = usize> {
@@ -27,8 +26,19 @@ macro_rules! with_height {
         }
     };
     ($rows:expr, $s:ident, $mr:ident => $call:expr) => {
-        with_height!($rows, $s, $mr => $call; 1 2 3 4 5 6 7 8 9 10 11 12 13 14)
+        with_height!($rows, $s, $mr => $call; 1 2 3 4 5 6 7 8 9 10 11 12)
     };
+}
+
+/// The sum of `count * step`: where a product's last element ends.
+///
+/// # Panics
+/// If it does not fit a usize: what is trusted after a check must not have wrapped around.
+#[inline(always)]
+fn end_of(steps: &[(usize, usize)]) -> usize {
+    let add =
+        |sum: usize, &(count, step): &(usize, usize)| sum.checked_add(count.checked_mul(step)?);
+    steps.iter().try_fold(0, add).expect("a product larger than any memory")
 }
 
 /// Where the rows of a tile's left operand start.
@@ -131,67 +141,6 @@ fn store_tile<S: Simd, const MR: usize, const NV: usize>(
     }
 }
 
-/// The right operand of a product in panels as wide as a tile: `[panel][depth][width]`, the last
-/// panel filled up with zeros.
-pub(super) struct Panels {
-    data: Scratch,
-    depth: usize,
-    columns: usize,
-    width: usize,
-}
-
-impl Panels {
-    /// Packs `depth` by `columns` numbers; `fill(k, first, row)` writes row k from column
-    /// `first` on into `row`, a panel at a time.
-    pub fn pack(
-        isa: super::isa::Isa,
-        depth: usize,
-        columns: usize,
-        fill: impl Fn(usize, usize, &mut [f32]) + Sync,
-    ) -> Panels {
-        let width = isa.run(PanelWidth);
-        let mut data = Scratch::new(columns.div_ceil(width) * depth * width);
-        threads::chunks(&mut data.get(), (depth * width).max(1), |panel, packed| {
-            let first = panel * width;
-            let used = width.min(columns - first);
-            for (k, row) in packed.chunks_exact_mut(width).enumerate() {
-                fill(k, first, &mut row[..used]);
-                row[used..].fill(0.0);
-            }
-        });
-        Panels { data, depth, columns, width }
-    }
-
-    /// Lends the packed numbers to the products.
-    pub fn view(&self) -> PanelsView<'_> {
-        PanelsView {
-            data: self.data.read(),
-            depth: self.depth,
-            columns: self.columns,
-            width: self.width,
-        }
-    }
-}
-
-/// Packed panels, lent for reading.
-pub(super) struct PanelsView<'a> {
-    data: crate::block::Read<'a, f32>,
-    depth: usize,
-    columns: usize,
-    width: usize,
-}
-
-/// How many columns a tile has on an instruction set.
-struct PanelWidth;
-
-impl Kernel for PanelWidth {
-    type Output = usize;
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> usize {
-        S::TILE_VECTORS * LANES
-    }
-}
-
 /// `c[i, j] = sum over run and k of a[offsets[i] + run * run_step + k] * b[b_row + run * run_len + k, j]`
 ///
 /// A row of the left operand is `runs` contiguous runs of `run_len` numbers. With offsets and
@@ -220,12 +169,15 @@ impl Kernel for RowProduct<'_> {
 impl RowProduct<'_> {
     #[inline(always)]
     fn tiles<S: Simd, const NV: usize>(mut self, s: S) {
-        let reach = self.runs.saturating_sub(1) * self.run_step + self.run_len;
-        let last = self.offsets.iter().max().map_or(0, |offset| offset + reach);
-        assert!(last <= self.a.len(), "the left operand ends before the product does");
-        assert!(self.b_row + self.runs * self.run_len <= self.b.depth, "the right operand ends");
-        assert_eq!(self.b.width, NV * LANES, "panels packed for another instruction set");
-        assert_eq!(self.c.len(), self.offsets.len() * self.b.columns, "the result's size");
+        let (last_run, last_offset) = (self.runs.saturating_sub(1), self.offsets.iter().max());
+        let reach = end_of(&[(last_run, self.run_step), (1, self.run_len)]);
+        let end = last_offset.map_or(0, |&offset| end_of(&[(1, offset), (1, reach)]));
+        assert!(end <= self.a.len(), "the left operand ends before the product does");
+        let b_end = end_of(&[(1, self.b_row), (self.runs, self.run_len)]);
+        assert!(b_end <= self.b.depth, "the right operand ends before the product does");
+        self.b.check::<NV>();
+        let size = end_of(&[(self.offsets.len(), self.b.columns)]);
+        assert_eq!(self.c.len(), size, "the result's size");
         for panel in 0..self.b.columns.div_ceil(self.b.width) {
             let mut first = 0;
             for rows in heights(self.offsets.len(), S::TILE_ROWS.min(self.tile_rows)) {
@@ -307,12 +259,13 @@ impl ColumnProduct<'_> {
         let rows_in_all = self.c.len() / self.columns;
         let padded = self.columns.next_multiple_of(NV * LANES);
         let [blocks, lines, points] = self.counts;
-        let last = |steps: Steps| {
-            (blocks - 1) * steps.block + (lines - 1) * steps.line + (points - 1) * steps.point
+        assert!(blocks > 0 && lines > 0 && points > 0, "a product without depth");
+        let end = |steps: Steps, row: usize| {
+            let places = [(blocks - 1, steps.block), (lines - 1, steps.line)];
+            end_of(&[places[0], places[1], (points - 1, steps.point), (1, row)])
         };
-        assert!(blocks * lines * points > 0, "a product without depth");
-        assert!(last(self.a_steps) + rows_in_all <= self.a.len(), "the left operand ends");
-        assert!(last(self.b_steps) + padded <= self.b.len(), "the right operand ends");
+        assert!(end(self.a_steps, rows_in_all) <= self.a.len(), "the left operand ends");
+        assert!(end(self.b_steps, padded) <= self.b.len(), "the right operand ends");
         assert_eq!(self.c.len(), rows_in_all * self.columns, "the result's size");
         let mut first = 0;
         for rows in heights(rows_in_all, S::TILE_ROWS.min(self.tile_rows)) {
@@ -380,9 +333,11 @@ impl ShardedProduct<'_> {
     #[inline(always)]
     fn tiles<S: Simd, const NV: usize>(mut self, s: S) {
         let rows_in_all = self.c.len() / self.b.columns;
-        let last = self.b.depth.saturating_sub(1) * self.a_step;
-        assert!(last + rows_in_all <= self.a.len(), "the left operand ends before the product");
-        assert_eq!(self.b.width, NV * LANES, "panels packed for another instruction set");
+        if let Some(last) = self.b.depth.checked_sub(1) {
+            let end = end_of(&[(last, self.a_step), (1, rows_in_all)]);
+            assert!(end <= self.a.len(), "the left operand ends before the product does");
+        }
+        self.b.check::<NV>();
         for panel in 0..self.b.columns.div_ceil(self.b.width) {
             let mut first = 0;
             for rows in heights(rows_in_all, S::TILE_ROWS.min(self.tile_rows)) {
@@ -457,7 +412,7 @@ mod tests {
     #[test]
     fn heights_cover_all_rows_evenly() {
         for rows in 0..100 {
-            for limit in 1..=14 {
+            for limit in 1..=12 {
                 let cut: Vec<_> = heights(rows, limit).collect();
                 assert_eq!(cut.iter().sum::<usize>(), rows);
                 assert_eq!(cut.len(), rows.div_ceil(limit));

@@ -20,7 +20,8 @@ pub fn adam<T: Real>(
     second_moment: &mut [T],
     summary: &mut [T],
 ) {
-    let made = summary[0].is_finite() && gradients.iter().all(|g| g.is_finite());
+    let limit = T::nearest(2.0_f64.powi(63));
+    let made = summary[0].is_finite() && gradients.iter().all(|g| g.abs() < limit);
     summary[2] = if made { T::one() } else { T::zero() };
     if !made {
         return;

@@ -60,7 +60,7 @@ fn normalise<T: Real>(
 ///
 /// The variance is `squares / n` in y and `squares / (n - 1)` in the running one (`/ n` where
 /// n = 1), with n = N P.
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "the operands of the menu")]
 pub fn batch_norm_forward<T: Real>(
     g: &BatchNorm,
     x: &[T],
@@ -94,7 +94,7 @@ pub fn batch_norm_forward<T: Real>(
 ///
 /// Rounded in dx: both quotients, xhat, scale, dy - dbeta / n, the multiply-add that subtracts
 /// the rest, the product with the scale.
-#[allow(clippy::too_many_arguments)]
+#[allow(clippy::too_many_arguments, reason = "the operands of the menu")]
 pub fn batch_norm_backward<T: Real>(
     g: &BatchNorm,
     dy: &[T],

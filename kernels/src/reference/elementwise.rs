@@ -42,7 +42,7 @@ pub fn add_assign<T: Real>(g: &Elements, x: &[T], sum: &mut [T]) {
     }
 }
 
-/// y = x / (1 - rate) where word i of the stream is at least the threshold, else 0
+/// y = x · 1 / (1 - rate), the factor rounded to f32, where word i of the stream is at least the threshold, else 0
 pub fn dropout<T: Real>(g: &Dropout, x: &[T], y: &mut [T]) {
     let scale = T::nearest(g.scale().into());
     for i in 0..g.len() {

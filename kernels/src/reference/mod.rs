@@ -14,7 +14,7 @@
 //!   at the end.
 
 // Formulas name their elements by index, and so do these loops.
-#![allow(clippy::needless_range_loop)]
+#![allow(clippy::needless_range_loop, reason = "indices are what the formulas have")]
 
 mod adam;
 mod batch_norm;

@@ -15,14 +15,12 @@ Environment:
   TOILE_ISA          avx512, avx2 or portable, instead of the best that the CPU has
   RAYON_NUM_THREADS  worker threads when --threads is absent
   NO_COLOR           no colours
-  RUST_LOG           log level, for example debug
 
 Exit codes:
   0 done                          5 reading or writing storage failed
   1 failure, data unobtainable    6 device missing or failed
   2 bad usage or bad input       10 accuracy below --fail-under
-  3 run folder in use           130 interrupted (SIGINT), run saved
-  4 numbers not finite          143 terminated (SIGTERM), run saved";
+  3 run folder in use             4 numbers not finite";
 
 /// What computes.
 #[derive(Clone, Copy, Debug, ValueEnum)]

@@ -1,0 +1,78 @@
+//! The right operand of a product, packed so that a tile reads it from front to back.
+
+use super::isa::Isa;
+use super::scratch::Scratch;
+use super::simd::{Kernel, LANES, Simd};
+use crate::block::Read;
+use crate::threads;
+
+/// The right operand of a product in panels as wide as a tile: `[panel][depth][width]`, the last
+/// panel filled up with zeros.
+pub(super) struct Panels {
+    data: Scratch,
+    depth: usize,
+    columns: usize,
+    width: usize,
+}
+
+impl Panels {
+    /// Packs `depth` by `columns` numbers; `fill(k, first, row)` writes row k from column
+    /// `first` on into `row`, a panel at a time.
+    pub fn pack(
+        isa: Isa,
+        depth: usize,
+        columns: usize,
+        fill: impl Fn(usize, usize, &mut [f32]) + Sync,
+    ) -> Panels {
+        let width = isa.run(PanelWidth);
+        let mut data = Scratch::new(columns.div_ceil(width) * depth * width);
+        threads::chunks(&mut data.write(), (depth * width).max(1), |panel, packed| {
+            let first = panel * width;
+            let used = width.min(columns - first);
+            for (k, row) in packed.chunks_exact_mut(width).enumerate() {
+                fill(k, first, &mut row[..used]);
+                row[used..].fill(0.0);
+            }
+        });
+        Panels { data, depth, columns, width }
+    }
+
+    /// Lends the packed numbers to the products.
+    pub fn view(&self) -> PanelsView<'_> {
+        PanelsView {
+            data: self.data.read(),
+            depth: self.depth,
+            columns: self.columns,
+            width: self.width,
+        }
+    }
+}
+
+/// Packed panels, lent for reading.
+pub(super) struct PanelsView<'a> {
+    pub data: Read<'a, f32>,
+    pub depth: usize,
+    pub columns: usize,
+    pub width: usize,
+}
+
+impl PanelsView<'_> {
+    /// Checks that the panels are as wide as a tile of `NV` vectors and whole.
+    #[inline(always)]
+    pub fn check<const NV: usize>(&self) {
+        assert_eq!(self.width, NV * LANES, "panels packed for another instruction set");
+        let panels = self.columns.div_ceil(self.width);
+        assert_eq!(self.data.len(), panels * self.depth * self.width, "the panels' size");
+    }
+}
+
+/// How many columns a tile has on an instruction set.
+struct PanelWidth;
+
+impl Kernel for PanelWidth {
+    type Output = usize;
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        S::TILE_VECTORS * LANES
+    }
+}
