@@ -319,7 +319,8 @@ impl fmt::Display for Table {
             f,
             "\nBatch {BATCH}, {}. GFLOP/s of the fastest call, and their share of the FMA peak of as many\n\
              threads, the highest of those measured before each row.\n\
-             Naive loops: one image. im2col: the column buffer is written and read in every call;\n\
+             Naive loops: the reference, one image; its multiply-add is a library call where the target\n\
+             has no FMA at compile time. im2col: the column buffer is written and read in every call;\n\
              beside dense layers it is a plain copy of one operand or the result.\n",
             Isa::current(),
         )?;
