@@ -3,10 +3,9 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use toile_kernels::Buffer;
-use toile_kernels::Isa;
 use toile_kernels::geometry::SUMMARY_LEN;
 use toile_kernels::threads::Workers;
+use toile_kernels::{Buffer, Device, Isa};
 
 use crate::checkpoint::Model;
 use crate::data::{Source, Split};
@@ -17,7 +16,6 @@ use crate::progress::Progress;
 use crate::recipe::{DEFAULT_DATA, Overrides};
 use crate::run_folder::{CONFIG, ModelLocation};
 use crate::shape::Shape;
-use crate::train::Device;
 
 /// Images of one inference batch, where the largest result of so many is not too large.
 const BATCH: usize = 500;
@@ -42,13 +40,12 @@ pub struct EvaluateOptions {
 ///
 /// # Errors
 /// [`Error::Input`] if the model or the data cannot be used or do not fit each other,
-/// [`Error::Failure`] if the data cannot be obtained, [`Error::Device`] if the device cannot be
-/// used.
+/// [`Error::Failure`] if the data cannot be obtained, [`Error::NotFinite`] if the answers are
+/// no numbers.
 pub fn evaluate(options: &EvaluateOptions, progress: &mut Progress) -> Result<Evaluation> {
-    options.device.check()?;
     Isa::from_environment().map_err(Error::Input)?;
     let location = ModelLocation::find(&options.model)?;
-    let model = Model::load(&location.weights, toile_kernels::Device::Cpu)?;
+    let model = Model::load(&location.weights, options.device)?;
     let data = match (&options.data, &location.run) {
         (Some(data), _) => data.clone(),
         (None, Some(run)) => {
@@ -93,7 +90,7 @@ fn check_fit(model: &Model, source: &Source, weights: &std::path::Path) -> Resul
 /// # Errors
 /// [`Error::NotFinite`] if the model's answers are no numbers.
 pub(crate) fn evaluate_split(model: &Model, test: &Split) -> Result<(Predictions, Evaluation)> {
-    let data = resident(test);
+    let data = resident(test, model.network.device());
     let answers = answer(model, &data, 0..test.labels.len(), |_| {});
     let predictions = Predictions::new(&test.labels, &answers.probabilities, model.classes.len());
     let evaluation = Evaluation::new(
@@ -112,8 +109,7 @@ pub(crate) fn evaluate_split(model: &Model, test: &Split) -> Result<(Predictions
 }
 
 /// Brings images and labels to the device as bytes.
-pub(crate) fn resident(part: &Split) -> Resident {
-    let device = toile_kernels::Device::Cpu;
+pub(crate) fn resident(part: &Split, device: Device) -> Resident {
     Resident {
         pixels: Buffer::from_slice(device, &part.images.pixels),
         labels: Buffer::from_slice(device, &part.labels),

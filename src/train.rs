@@ -7,8 +7,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use toile_kernels::Isa;
 use toile_kernels::threads::Workers;
+use toile_kernels::{Device, Isa};
 
 use crate::checkpoint::{Architecture, Model};
 use crate::data::{self, Source, Split};
@@ -28,30 +28,6 @@ pub use crate::progress::{StopReason, Summary};
 /// The most numbers that one result of a training batch has: 1 GiB. About ten such results are
 /// alive at once.
 const MOST_NUMBERS: usize = 1 << 28;
-
-/// What computes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
-    /// The processor.
-    Cpu,
-    /// A graphics processor.
-    Gpu,
-}
-
-impl Device {
-    /// Refuses a device that this build cannot use.
-    ///
-    /// # Errors
-    /// [`Error::Device`] for [`Device::Gpu`].
-    pub fn check(self) -> Result<()> {
-        match self {
-            Device::Cpu => Ok(()),
-            Device::Gpu => {
-                Err(Error::Device("toile was built without GPU support; use --device cpu".into()))
-            }
-        }
-    }
-}
 
 /// A run to be made: its settings, and all that does not decide its weights.
 #[derive(Clone, Debug)]
@@ -75,7 +51,6 @@ pub struct TrainOptions {
 /// # Errors
 /// Every [`Error`]; the run folder keeps what was done until then.
 pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary> {
-    options.device.check()?;
     let isa = Isa::from_environment().map_err(Error::Input)?;
     let mut config = options.config.clone();
     config.check()?;
@@ -93,9 +68,9 @@ pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary>
     let parts = Parts::of(&config, source.train_count())?;
     let workers = Workers::new(options.threads).map_err(Error::Failure)?;
     let classes = source.class_names().to_vec();
-    let model = Model::new(architecture, classes, toile_kernels::Device::Cpu, config.seed)?;
+    let model = Model::new(architecture, classes, options.device, config.seed)?;
     check_memory(&config, &model)?;
-    let data = resident(&source.load_train()?);
+    let data = resident(&source.load_train()?, options.device);
 
     let name = options.name.as_deref();
     let run =

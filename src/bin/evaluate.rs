@@ -66,7 +66,7 @@ fn run(flags: &Flags) -> Result<u8> {
         model: flags.model.clone(),
         data: flags.data.clone(),
         threads,
-        device: flags.device.into(),
+        device: flags.device.resolve()?,
     };
     let evaluation = evaluate(&options, &mut progress)?;
     let text = match flags.json {

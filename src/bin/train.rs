@@ -21,7 +21,7 @@ config.toml holds the result and can be given to --config.
 Examples, where train stands for: cargo run --release --bin train --
   train                                   the reference run on Fashion-MNIST
   train --data photos/idx --name photos   your own IDX files, into runs/photos/
-  train --limit 2000 --epochs 3           a quick look
+  train --epochs 2                        a quick look, in a minute
   train --config runs/latest/config.toml  the same experiment again
   train --json > run.jsonl                one JSON object a line, for programs";
 
@@ -161,7 +161,7 @@ fn run(flags: &Flags) -> Result<u8> {
         name: flags.name.clone(),
         overwrite: flags.overwrite,
         threads,
-        device: flags.device.into(),
+        device: flags.device.resolve()?,
     };
     let summary = train(&options, &mut progress)?;
     Ok(summary.reason.exit_code())

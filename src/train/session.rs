@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use toile_kernels::Buffer;
 use toile_kernels::geometry::SUMMARY_LEN;
-use toile_kernels::{Buffer, Device};
 
 use super::saved::{Checkpoint, Running, State};
 use crate::checkpoint::Model;
@@ -129,7 +129,7 @@ impl<'a> Session<'a> {
             step: 0,
             epoch: 1,
             running: Running::default(),
-            ring: Buffer::zeros(Device::Cpu, parts.steps(config) * SUMMARY_LEN),
+            ring: Buffer::zeros(model.network.device(), parts.steps(config) * SUMMARY_LEN),
             best: None,
             last_save: Instant::now(),
             model,
@@ -168,7 +168,9 @@ impl<'a> Session<'a> {
     /// stops early, the last otherwise.
     pub fn into_best(self) -> Result<Model> {
         match self.best {
-            Some(bytes) => Model::from_bytes(&bytes, Device::Cpu).map_err(Error::Failure),
+            Some(bytes) => {
+                Model::from_bytes(&bytes, self.model.network.device()).map_err(Error::Failure)
+            }
             None => Ok(self.model),
         }
     }
@@ -227,7 +229,7 @@ impl<'a> Session<'a> {
     fn train_epoch(&mut self, start: Instant, progress: &mut Progress) -> Result<()> {
         let number = u32::try_from(self.epoch).expect("epochs are limited");
         let order = shuffled(self.parts.training, self.config.seed, number);
-        let order = Buffer::from_slice(Device::Cpu, &order);
+        let order = Buffer::from_slice(self.model.network.device(), &order);
         let batch = self.config.batch_size;
         for place in self.running.steps..self.parts.steps(self.config) {
             if self.steps_are_used_up() {

@@ -4,9 +4,9 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
-use toile::error::Result;
+use toile::Device;
+use toile::error::{Error, Result};
 use toile::recipe::limits::THREADS;
-use toile::train::Device;
 
 /// The last paragraphs of every help text.
 pub const ENVIRONMENT_AND_EXIT_CODES: &str = "\
@@ -31,11 +31,17 @@ pub enum DeviceFlag {
     Gpu,
 }
 
-impl From<DeviceFlag> for Device {
-    fn from(flag: DeviceFlag) -> Self {
-        match flag {
-            DeviceFlag::Cpu => Device::Cpu,
-            DeviceFlag::Gpu => Device::Gpu,
+impl DeviceFlag {
+    /// The device, if this build can use it.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a graphics processor.
+    pub fn resolve(self) -> Result<Device> {
+        match self {
+            DeviceFlag::Cpu => Ok(Device::Cpu),
+            DeviceFlag::Gpu => {
+                Err(Error::Device("toile was built without GPU support; use --device cpu".into()))
+            }
         }
     }
 }

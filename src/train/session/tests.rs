@@ -1,5 +1,7 @@
 //! What is saved of a run is all there is of it.
 
+use toile_kernels::Device;
+
 use super::*;
 use crate::checkpoint::Architecture;
 use crate::models;
