@@ -218,7 +218,7 @@ fn ten_steps_of_adam() {
 
 /// What is left is the engine's own: constants such as batch norm's epsilon, float32 everywhere.
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "takes two minutes: ten training steps through the plain loops"]
 fn ten_steps_of_adam_in_float64() {
     let golden = golden_numbers();
     let (losses, _) = ten_steps(Device::Reference, golden.settings.adam.learning_rate);
@@ -226,7 +226,7 @@ fn ten_steps_of_adam_in_float64() {
         for (i, (found, exact)) in losses.iter().zip(&golden.ten_steps.losses_float64).enumerate() {
             let error = (found / exact - 1.0).abs();
             let noise = golden.ten_steps.noise[i];
-            table.check(&format!("loss of step {i}, relative"), error, 1e-5, Some(noise));
+            table.check(&format!("loss of step {i}, relative"), error, 1e-7, Some(noise));
         }
     });
 }
