@@ -91,7 +91,8 @@ fn check_fit(model: &Model, source: &Source, weights: &std::path::Path) -> Resul
 /// [`Error::NotFinite`] if the model's answers are no numbers.
 pub(crate) fn evaluate_split(model: &Model, test: &Split) -> Result<(Predictions, Evaluation)> {
     let data = resident(test, model.network.device());
-    let answers = answer(model, &data, 0..test.labels.len(), |_| {});
+    let answers = answer(model, &data, 0..test.labels.len(), |_| true);
+    let answers = answers.expect("nothing stops it");
     let predictions = Predictions::new(&test.labels, &answers.probabilities, model.classes.len());
     let evaluation = Evaluation::new(
         &predictions,
@@ -128,13 +129,14 @@ pub(crate) struct Answers {
     pub hits: usize,
 }
 
-/// Runs images `range` of `data` through the model; `done` hears how many are finished.
+/// Runs images `range` of `data` through the model. `go_on` hears how many are finished; where it
+/// says no, there is no answer.
 pub(crate) fn answer(
     model: &Model,
     data: &Resident,
     range: Range<usize>,
-    mut done: impl FnMut(usize),
-) -> Answers {
+    mut go_on: impl FnMut(usize) -> bool,
+) -> Option<Answers> {
     let device = data.pixels.device();
     let mut answers = Answers::default();
     let mut summary = Buffer::zeros(device, SUMMARY_LEN);
@@ -147,7 +149,9 @@ pub(crate) fn answer(
         answers.probabilities.extend(loss.probabilities.to_vec::<f32>());
         answers.losses.extend(loss.each.to_vec::<f32>());
         answers.hits += summary.to_vec::<f32>()[1] as usize;
-        done(end - range.start);
+        if !go_on(end - range.start) {
+            return None;
+        }
     }
-    answers
+    Some(answers)
 }

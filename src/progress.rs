@@ -55,6 +55,9 @@ impl Style {
 /// Where a running epoch stands.
 #[derive(Clone, Copy, Debug)]
 struct Position {
+    /// Images that an earlier process trained on.
+    before: u64,
+    /// Images trained on, those included.
     trained: u64,
     validated: u64,
     running: Option<(f64, f64)>,
@@ -118,9 +121,10 @@ impl Progress {
         self.plan = Some(plan.clone());
     }
 
-    /// An epoch begins; `number` counts from 1.
-    pub fn epoch_started(&mut self, number: u64) {
-        let position = Position { trained: 0, validated: 0, running: None, train_seconds: 0.0 };
+    /// An epoch begins, `number` counted from 1, or goes on after `before` of its images.
+    pub fn epoch_started(&mut self, number: u64, before: u64) {
+        let position =
+            Position { before, trained: before, validated: 0, running: None, train_seconds: 0.0 };
         self.epoch = Some(Epoch { number, started: Instant::now(), position });
         self.bar.reset();
         self.show();
@@ -142,7 +146,9 @@ impl Progress {
         if let Some(epoch) = &mut self.epoch {
             let train_seconds = epoch.started.elapsed().as_secs_f64();
             let running = Some((loss, accuracy));
-            epoch.position = Position { trained: images, validated: 0, running, train_seconds };
+            let before = epoch.position.before;
+            epoch.position =
+                Position { before, trained: images, validated: 0, running, train_seconds };
         }
         self.show_if_due();
     }
@@ -187,7 +193,8 @@ impl Progress {
             return self.take_fault();
         }
         let text = summary.evaluation.as_ref().map(evaluation_text).unwrap_or_default();
-        self.results(&format!("{text}Run folder: {}", summary.run.display()))
+        let next = format::next_text(summary);
+        self.results(&format!("{text}Run folder: {}{next}", summary.run.display()))
     }
 
     /// Says something that is neither a result nor an error.
@@ -195,6 +202,11 @@ impl Progress {
         if self.style != Style::Quiet {
             self.log_line(text);
         }
+    }
+
+    /// Says that something went wrong that does not end the run.
+    pub fn warn(&mut self, text: &str) {
+        self.log_line(&format!("warning: {text}"));
     }
 
     /// Writes a result to stdout, and a line feed.
@@ -229,7 +241,7 @@ impl Progress {
             format::Estimate::new(plan, epoch.number, &epoch.position, epoch.started.elapsed());
         let prefix = format!("{:>5}/{}", epoch.number, plan.epochs);
         let message = format::position_text(&epoch.position, &estimate);
-        let has_begun = epoch.position.trained > 0;
+        let has_begun = epoch.position.trained > epoch.position.before;
         match self.style {
             Style::Bar => {
                 self.bar.set_length(estimate.total_work);

@@ -8,6 +8,7 @@ mod file;
 pub mod limits;
 mod path_text;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -144,6 +145,27 @@ impl Config {
             limit.check(value).map_err(Error::Input)?;
         }
         Ok(())
+    }
+
+    /// What differs between these settings and `other`, a sentence each; settings that say when
+    /// a run ends or saves, and so decide no weights before, are left out.
+    #[must_use]
+    pub fn differences(&self, other: &Config) -> Vec<String> {
+        let settings = |config: &Config| {
+            let unlimited =
+                Config { epochs: 0, max_steps: None, save_every: None, ..config.clone() };
+            let table = toml::Table::try_from(unlimited).expect("settings are plain values");
+            let mut found = BTreeMap::new();
+            file::values(&table, "", &mut found);
+            found
+        };
+        let (ours, theirs) = (settings(self), settings(other));
+        let keys: BTreeSet<_> = ours.keys().chain(theirs.keys()).collect();
+        let shown = |value: Option<&String>| value.map_or("nothing".to_owned(), String::clone);
+        keys.into_iter()
+            .filter(|key| ours.get(*key) != theirs.get(*key))
+            .map(|key| format!("{key}: {}, not {}", shown(ours.get(key)), shown(theirs.get(key))))
+            .collect()
     }
 
     /// The content of `config.toml`; [`Overrides::load`] and [`Config::resolve`] give the same

@@ -9,13 +9,13 @@ mod environment;
 mod logs;
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 
 pub use environment::Environment;
-pub use logs::{HistoryLog, HistoryRow, MetricsLog, StepMetrics};
+pub use logs::{HistoryLog, HistoryRow, MetricsLog, StepMetrics, read_history};
 
 /// Resolved settings.
 pub const CONFIG: &str = "config.toml";
@@ -40,6 +40,9 @@ pub const REPORT_JSON: &str = "classification_report.json";
 /// The answer to each test image.
 pub const PREDICTIONS: &str = "predictions.csv";
 
+/// What is known of a step whose numbers were not finite.
+pub const FAILED_STEP: &str = "failed_step.json";
+
 /// Held by the process that writes to the folder; also the mark of a folder made by toile.
 const LOCK: &str = ".toile.lock";
 /// Files on their way to another name.
@@ -61,6 +64,7 @@ const FILES: &[&str] = &[
     REPORT_TEXT,
     REPORT_JSON,
     PREDICTIONS,
+    FAILED_STEP,
     "training_curves.png",
     "confusion_matrix.png",
     "confusion_matrix_normalized.png",
@@ -68,6 +72,9 @@ const FILES: &[&str] = &[
     "worst_errors.png",
     "class_distribution.png",
 ];
+
+/// What a run writes when it ends; the first one is written last.
+const RESULTS: &[&str] = &[EVALUATION, PREDICTIONS, REPORT_TEXT, REPORT_JSON, FAILED_STEP];
 
 /// A run folder that this process has claimed until the value is dropped.
 #[derive(Debug)]
@@ -87,6 +94,24 @@ impl RunFolder {
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// Removes those of its files that the results of a finished run are in, so that a run that
+    /// goes on is not taken for one that has ended. The one that says so goes first.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] that names the file.
+    pub fn remove_results(&self) -> Result<()> {
+        for name in RESULTS {
+            let path = self.file(name);
+            match std::fs::remove_file(&path) {
+                Err(fault) if fault.kind() != ErrorKind::NotFound => {
+                    return Err(storage("remove", &path, &fault));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Writes one of its files, whole or not at all.
@@ -122,7 +147,7 @@ impl RunFolder {
 }
 
 /// Writes a file so that readers, and a machine that loses power, see the old content or the
-/// new one, never a part.
+/// new one, never a part. The new content takes the old one's place only after it was read back.
 ///
 /// # Errors
 /// [`Error::Storage`] that names the file; it then still has its old content.
@@ -133,6 +158,9 @@ pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
         file.write_all(content)?;
         // The rename must not reach the disk before the content does.
         file.as_file().sync_all()?;
+        if std::fs::read(file.path())? != content {
+            return Err(io::Error::other("it reads back differently; the disk may be failing"));
+        }
         file.persist(path)?;
         sync_folder(folder)
     };

@@ -123,13 +123,18 @@ impl EarlyStopping {
         if new_best {
             self.best_epoch = self.epoch;
         }
+        Verdict { new_best, stop: self.is_over() }
+    }
+
+    /// Whether the epochs so far have ended the run.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
         // A first epoch that did not improve on infinity has waited for one epoch.
         let wait = match self.best_loss {
             Some(_) => self.epoch - self.best_epoch,
             None => self.epoch,
         };
-        let stop = self.settings.enabled && wait >= self.settings.patience && self.epoch > 1;
-        Verdict { new_best, stop: stop && !better }
+        self.settings.enabled && wait >= self.settings.patience && self.epoch > 1
     }
 
     /// The best epoch so far, counted from 1; `None` before the first.

@@ -50,6 +50,7 @@ fn run(progress: &mut Progress) -> toile::error::Result<()> {
         recipe: "reference".into(),
         seed: 42,
         epochs: 2,
+        first_step: 0,
         train_images: 100,
         validation_images: 10,
         classes: vec!["cat".into(), "dog".into()],
@@ -59,7 +60,7 @@ fn run(progress: &mut Progress) -> toile::error::Result<()> {
         isa: "avx2".into(),
     });
     for epoch in 1..=2 {
-        progress.epoch_started(epoch);
+        progress.epoch_started(epoch, 0);
         progress.trained(50, 0.5, 0.75);
         progress.validated(10);
         let row = HistoryRow {

@@ -9,12 +9,13 @@ use tempfile::{TempDir, tempdir};
 use toile::error::{Error, Result};
 use toile::run_folder::{
     Environment, HistoryLog, HistoryRow, MetricsLog, ModelLocation, RunFolder, StepMetrics,
-    write_whole,
+    read_history, write_whole,
 };
 
 fn create(out: &TempDir, name: Option<&str>, overwrite: bool) -> Result<RunFolder> {
     let name = name.map(OsStr::new);
-    RunFolder::create(out.path(), Path::new("fashion-mnist"), "reference", name, overwrite)
+    let data = Path::new("fashion-mnist");
+    RunFolder::create(out.path(), data, "reference", name, overwrite, "epochs = 1")
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -70,7 +71,7 @@ fn a_data_folder_gives_its_last_part_and_only_harmless_characters() {
         ("/", "data-quick-002"),
         ("tür\n", "tür_-quick-001"),
     ] {
-        let run = RunFolder::create(out.path(), Path::new(data), "quick", None, false).unwrap();
+        let run = RunFolder::create(out.path(), Path::new(data), "quick", None, false, "").unwrap();
         assert!(run.path().ends_with(expected), "{data}: {}", run.path().display());
     }
 }
@@ -98,12 +99,13 @@ fn a_name_that_leads_elsewhere_is_refused() {
 fn overwriting_deletes_an_earlier_run_and_nothing_else() {
     let out = tempdir().unwrap();
     let run = create(&out, Some("mine"), false).unwrap();
-    run.write("config.toml", b"old").unwrap();
+    run.write("evaluation.json", b"old").unwrap();
     run.write("worst_errors.png", b"old").unwrap();
     fs::write(run.file(".toile-abc.tmp"), "torn").unwrap();
     drop(run);
     let run = create(&out, Some("mine"), true).unwrap();
-    assert_eq!(names(run.path()), [".toile.lock"]);
+    assert_eq!(names(run.path()), [".toile.lock", "config.toml"]);
+    assert_eq!(fs::read(run.file("config.toml")).unwrap(), b"epochs = 1");
 }
 
 #[test]
@@ -160,6 +162,30 @@ fn a_folder_in_use_is_locked_and_the_holder_named() {
     assert_eq!(names(&path), [".toile.lock", "config.toml"]);
 }
 
+/// A run that was killed before it wrote anything may be started again under its name.
+#[test]
+fn a_folder_that_holds_nothing_but_its_lock_may_be_used() {
+    let out = tempdir().unwrap();
+    let run = create(&out, Some("mine"), false).unwrap();
+    fs::remove_file(run.file("config.toml")).unwrap();
+    fs::write(run.file(".toile-abc.tmp"), "torn").unwrap();
+    drop(run);
+    let run = create(&out, Some("mine"), false).unwrap();
+    assert_eq!(names(run.path()), [".toile.lock", "config.toml"]);
+}
+
+/// What is opened by a link stays that folder, wherever the link points later.
+#[test]
+fn a_link_is_followed_once() {
+    let out = tempdir().unwrap();
+    let first = create(&out, Some("first"), false).unwrap().path().to_owned();
+    let run = RunFolder::open(&out.path().join("latest")).unwrap();
+    assert_eq!(run.path(), first);
+    create(&out, Some("second"), false).unwrap();
+    run.write("evaluation.json", b"{}").unwrap();
+    assert!(first.join("evaluation.json").is_file());
+}
+
 #[test]
 fn only_run_folders_are_opened() {
     let out = tempdir().unwrap();
@@ -189,7 +215,7 @@ fn storage_faults_name_the_path() {
     let out = tempdir().unwrap();
     let file = out.path().join("file");
     fs::write(&file, "kept").unwrap();
-    let result = RunFolder::create(&file.join("runs"), Path::new("d"), "r", None, false);
+    let result = RunFolder::create(&file.join("runs"), Path::new("d"), "r", None, false, "");
     assert!(message(result, 5).contains("file"));
     let fault = write_whole(&file.join("config.toml"), b"x").unwrap_err();
     assert!(matches!(&fault, Error::Storage(text) if text.contains("config.toml")), "{fault}");
@@ -225,11 +251,14 @@ const HEADER: &str =
 fn history_has_the_promised_columns_and_exact_numbers() {
     let out = tempdir().unwrap();
     let run = create(&out, None, false).unwrap();
-    HistoryLog::create(&run).unwrap().append(&row(1)).unwrap();
+    let mut log = HistoryLog::create(&run).unwrap();
+    log.append(&row(1));
+    log.sync().unwrap();
     let mut reader = csv::Reader::from_path(run.file("training_history.csv")).unwrap();
     assert_eq!(reader.headers().unwrap().iter().collect::<Vec<_>>().join(",") + "\n", HEADER);
     let rows: Vec<HistoryRow> = reader.deserialize().map(|row| row.unwrap()).collect();
     assert_eq!(rows, [row(1)]);
+    assert_eq!(read_history(&run).unwrap(), rows);
 }
 
 #[test]
@@ -239,20 +268,24 @@ fn a_resumed_history_repeats_no_epoch() {
     let path = run.file("training_history.csv");
     let mut log = HistoryLog::create(&run).unwrap();
     for epoch in 1..=3 {
-        log.append(&row(epoch)).unwrap();
+        log.append(&row(epoch));
     }
+    log.sync().unwrap();
     let whole = fs::read_to_string(&path).unwrap();
     let upto = |lines: usize| whole.split_inclusive('\n').take(lines).collect::<String>();
     fs::write(&path, whole.clone() + "4,0.5,0.2").unwrap();
-    HistoryLog::resume(&run, 3).unwrap();
+    HistoryLog::resume(&run, 3).unwrap().sync().unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), whole);
-    HistoryLog::resume(&run, 2).unwrap().append(&row(3)).unwrap();
+    let mut log = HistoryLog::resume(&run, 2).unwrap();
+    log.append(&row(3));
+    log.sync().unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), whole);
-    HistoryLog::resume(&run, 1).unwrap();
+    HistoryLog::resume(&run, 1).unwrap().sync().unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), upto(2));
     let fault = HistoryLog::resume(&run, 2).unwrap_err();
     assert!(fault.to_string().contains("epoch 1") && fault.exit_code() == 2, "{fault}");
-    HistoryLog::resume(&run, 0).unwrap();
+    assert_eq!(fs::read_to_string(&path).unwrap(), upto(2), "a refusal cuts nothing");
+    HistoryLog::resume(&run, 0).unwrap().sync().unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), HEADER);
 }
 
@@ -267,7 +300,7 @@ fn a_resumed_metrics_log_repeats_no_step() {
     let path = run.file("metrics.jsonl");
     let mut log = MetricsLog::create(&run).unwrap();
     for number in 1..=5 {
-        log.append(&step(number)).unwrap();
+        log.append(&step(number));
     }
     log.sync().unwrap();
     let whole = fs::read_to_string(&path).unwrap();
@@ -280,7 +313,7 @@ fn a_resumed_metrics_log_repeats_no_step() {
     fs::write(&path, whole.clone() + &"\0".repeat(10_000)).unwrap();
     let mut log = MetricsLog::resume(&run, 3).unwrap();
     for number in 4..=5 {
-        log.append(&step(number)).unwrap();
+        log.append(&step(number));
     }
     log.sync().unwrap();
     assert_eq!(fs::read_to_string(&path).unwrap(), whole);

@@ -29,6 +29,10 @@ mod block;
 pub use buffer::{Buffer, Device, Kind};
 pub use cpu::isa::{Isa, with_forced};
 
+/// The version of the bits: it changes with every build whose kernels give other bits for the
+/// same numbers, so that a run begun by one build is not silently gone on with by another.
+pub const BITS_VERSION: u32 = 1;
+
 use buffer::operand;
 use geometry::{
     Adam, BatchNorm, Channels, Conv2d, CrossEntropy, Dropout, Elements, Gather, Gemm, Pool2d,

@@ -3,7 +3,7 @@
 mod common;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -12,7 +12,10 @@ use toile::error::Result;
 use toile::progress::{Progress, Style};
 use toile::recipe::limits::{self, Real, Whole};
 use toile::recipe::{Config, Overrides, RECIPES};
-use toile::train::{TrainOptions, train};
+use toile::train::{Execution, ResumeOptions, TrainOptions, resume, train};
+
+/// Where run folders lie if nothing else is said.
+const DEFAULT_OUT: &str = "runs";
 
 const EXAMPLES: &str = "\
 Settings come from the recipe, then --config, then flags; the later wins. The run folder's
@@ -23,6 +26,7 @@ Examples, where train stands for: cargo run --release --bin train --
   train --data photos/idx --name photos   your own IDX files, into runs/photos/
   train --epochs 2                        a quick look, in a minute
   train --config runs/latest/config.toml  the same experiment again
+  train --resume runs/latest              go on with a run that was stopped
   train --json > run.jsonl                one JSON object a line, for programs";
 
 /// Train an image classifier and write its weights, history and report to a run folder, `runs/<data>-<recipe>-NNN/` unless --out and --name say otherwise.
@@ -84,12 +88,19 @@ struct Flags {
     device: common::DeviceFlag,
 
     /// The folder that run folders lie in; `latest` in it points to the newest run
-    #[arg(long, value_name = "DIR", default_value = "runs")]
-    out: PathBuf,
+    /// [default: runs]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
 
     /// The run folder's name inside --out; without one it is numbered, `<data>-<recipe>-NNN`
     #[arg(long)]
     name: Option<OsString>,
+
+    /// Go on with a stopped run as if it had never stopped, to the same bits; settings come from
+    /// its folder. Beside it only --threads, --device, --epochs, --max-steps, --save-every,
+    /// --json and -q
+    #[arg(long, value_name = "RUN", conflicts_with_all = NOT_WITH_RESUME)]
+    resume: Option<PathBuf>,
 
     /// Delete the earlier run of the same --name first; a folder that holds anything but a
     /// run is never touched
@@ -105,6 +116,21 @@ struct Flags {
     quiet: bool,
 }
 
+/// What a resumed run takes from its folder, or has no use for.
+const NOT_WITH_RESUME: [&str; 11] = [
+    "data",
+    "recipe",
+    "config",
+    "batch_size",
+    "lr",
+    "seed",
+    "val_size",
+    "limit",
+    "out",
+    "name",
+    "overwrite",
+];
+
 fn whole(limit: Whole) -> impl Fn(&str) -> std::result::Result<u64, String> + Clone {
     move |text| limit.parse(text)
 }
@@ -119,11 +145,13 @@ fn recipe_names() -> PossibleValuesParser {
     PossibleValuesParser::new(RECIPES.iter().map(value))
 }
 
+/// A number of things in memory.
+fn size(value: Option<u64>) -> Option<usize> {
+    value.map(|value| usize::try_from(value).expect("the limits fit any address space"))
+}
+
 impl Flags {
     fn overrides(&self) -> Overrides {
-        let size = |value: Option<u64>| {
-            value.map(|value| usize::try_from(value).expect("the limits fit any address space"))
-        };
         Overrides {
             recipe: self.recipe.clone(),
             data: self.data.clone(),
@@ -138,6 +166,30 @@ impl Flags {
             ..Overrides::default()
         }
     }
+
+    fn train_options(&self, execution: Execution) -> Result<TrainOptions> {
+        let file = match &self.config {
+            Some(path) => Overrides::load(path)?,
+            None => Overrides::default(),
+        };
+        Ok(TrainOptions {
+            config: Config::resolve(&file, &self.overrides())?,
+            out: self.out.clone().unwrap_or_else(|| DEFAULT_OUT.into()),
+            name: self.name.clone(),
+            overwrite: self.overwrite,
+            execution,
+        })
+    }
+
+    fn resume_options(&self, run: &Path, execution: Execution) -> ResumeOptions {
+        ResumeOptions {
+            run: run.to_owned(),
+            epochs: size(self.epochs),
+            max_steps: self.max_steps,
+            save_every: self.save_every,
+            execution,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -147,22 +199,15 @@ fn main() -> ExitCode {
 
 fn run(flags: &Flags) -> Result<u8> {
     let mut progress = Progress::new(Style::detect(flags.json, flags.quiet));
-    let file = match &flags.config {
-        Some(path) => Overrides::load(path)?,
-        None => Overrides::default(),
-    };
     let (threads, notice) = common::threads(flags.threads);
     if let Some(notice) = notice {
         progress.note(&notice);
     }
-    let options = TrainOptions {
-        config: Config::resolve(&file, &flags.overrides())?,
-        out: flags.out.clone(),
-        name: flags.name.clone(),
-        overwrite: flags.overwrite,
-        threads,
-        device: flags.device.resolve()?,
+    let execution =
+        Execution { threads, device: flags.device.resolve()?, stop: common::stop_on_signals()? };
+    let summary = match &flags.resume {
+        Some(run) => resume(&flags.resume_options(run, execution), &mut progress)?,
+        None => train(&flags.train_options(execution)?, &mut progress)?,
     };
-    let summary = train(&options, &mut progress)?;
     Ok(summary.reason.exit_code())
 }

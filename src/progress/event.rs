@@ -19,6 +19,8 @@ pub struct Plan {
     pub seed: u64,
     /// The most epochs that the run can take, a limit on steps included.
     pub epochs: u64,
+    /// Optimizer steps that were made before this process; 0 for a new run.
+    pub first_step: u64,
     /// Images of an epoch of training.
     pub train_images: u64,
     /// Images of a validation.

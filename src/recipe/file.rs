@@ -1,5 +1,6 @@
 //! Reading config files: what is wrong with one is said with its path, its key and a way out.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -48,6 +49,17 @@ fn read(path: &Path) -> Result<String, String> {
         return Err(format!("is larger than {LARGEST_FILE} bytes"));
     }
     Ok(text)
+}
+
+/// The value of every setting as text, by its dotted path.
+pub(super) fn values(table: &Table, prefix: &str, found: &mut BTreeMap<String, String>) {
+    for (key, value) in table {
+        let key = format!("{prefix}{key}");
+        match value {
+            Value::Table(inner) => values(inner, &format!("{key}."), found),
+            _ => drop(found.insert(key, value.to_string())),
+        }
+    }
 }
 
 /// The dotted path of every key, `[table]`s included.

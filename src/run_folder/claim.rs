@@ -3,16 +3,19 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
-use super::{FILES, LATEST, LOCK, RunFolder, TEMPORARY, new_temporary, storage};
+use super::{CONFIG, FILES, LATEST, LOCK, RunFolder, TEMPORARY};
+use super::{new_temporary, parent, storage, sync_folder, write_whole};
 use crate::error::{Error, Result};
 
 /// Longest part that a data set's name takes in a folder's name, in characters.
 const LONGEST_DATA_NAME: usize = 64;
 
 impl RunFolder {
-    /// Makes and claims the folder of a new run under `out`, and lets `latest` point to it.
+    /// Makes and claims the folder of a new run under `out`, with its settings in `config.toml`,
+    /// and lets `latest` point to it. A new folder appears with its settings in it, so that a
+    /// run can be resumed from its first moment.
     ///
     /// Without a `name` it is `<data>-<recipe>-NNN`, where NNN follows the highest number in
     /// use and `data` is the last part of its path. With a `name`, an existing folder is
@@ -29,6 +32,7 @@ impl RunFolder {
         recipe: &str,
         name: Option<&OsStr>,
         overwrite: bool,
+        config: &str,
     ) -> Result<Self> {
         if let Some(name) = name {
             check_name(name)?;
@@ -36,27 +40,42 @@ impl RunFolder {
         check_latest(&out.join(LATEST))?;
         std::fs::create_dir_all(out).map_err(|fault| storage("create", out, &fault))?;
         let run = match name {
-            Some(name) => create_named(out, name, overwrite)?,
-            None => create_numbered(out, &format!("{}-{recipe}", data_name(data)))?,
+            Some(name) => create_named(out, name, overwrite, config)?,
+            None => create_numbered(out, &format!("{}-{recipe}", data_name(data)), config)?,
         };
         point_latest(out, run.path.file_name().expect("a run folder has a name"))?;
         Ok(run)
     }
 
-    /// Claims an existing run folder, to go on with its run.
+    /// Claims an existing run folder, to go on with its run. A link such as `runs/latest` is
+    /// followed once: it may point elsewhere before the run ends.
     ///
     /// # Errors
     /// [`Error::Input`] if it is no folder that toile made; [`Error::Locked`] if another
     /// process writes to it; [`Error::Storage`] if that cannot be found out.
     pub fn open(path: &Path) -> Result<Self> {
         if !path.join(LOCK).is_file() {
-            let fault = format!("{} is not the folder of a run", path.display());
-            return Err(Error::Input(fault));
+            return Err(Error::Input(format!(
+                "{}: expected the folder of a run, such as runs/latest, found {}",
+                path.display(),
+                if path.is_dir() { "a folder that train did not make" } else { "no folder" }
+            )));
         }
-        let run = claim(path)?;
-        remove_temporaries(path).map_err(|fault| storage("clean", path, &fault))?;
+        let resolved = resolve(path).map_err(|fault| storage("open", path, &fault))?;
+        let run = claim(&resolved)?;
+        remove_temporaries(&resolved).map_err(|fault| storage("clean", path, &fault))?;
         Ok(run)
     }
+}
+
+/// Where a path leads: itself, unless it is a link.
+fn resolve(path: &Path) -> io::Result<PathBuf> {
+    // Without a slash at its end, which would hide that it is a link.
+    let path: PathBuf = path.components().collect();
+    let Ok(target) = std::fs::read_link(&path) else { return Ok(path) };
+    // A link to a link is rare enough to lose its short name.
+    let target = parent(&path).join(target);
+    if target.is_symlink() { target.canonicalize() } else { Ok(target) }
 }
 
 /// Removes what a killed process left half-written. Only for the holder of the lock: nobody
@@ -100,18 +119,57 @@ fn data_name(data: &Path) -> String {
     if name.is_empty() { "data".into() } else { name }
 }
 
-fn create_numbered(out: &Path, prefix: &str) -> Result<RunFolder> {
+fn create_numbered(out: &Path, prefix: &str, config: &str) -> Result<RunFolder> {
     let mut number = highest_number(out, prefix).map_err(|fault| storage("list", out, &fault))?;
     loop {
         number += 1;
         let path = out.join(format!("{prefix}-{number:03}"));
-        match std::fs::create_dir(&path) {
-            Ok(()) => return claim(&path),
-            // Another run took this number since the folder was listed.
-            Err(fault) if fault.kind() == ErrorKind::AlreadyExists => {}
-            Err(fault) => return Err(storage("create", &path, &fault)),
+        // Another run may have taken this number since the folder was listed.
+        if appear(&path, config)? {
+            return claim(&path);
         }
     }
+}
+
+/// Makes a run's folder with its settings in it, in one step; false if something of that name
+/// is there already.
+fn appear(path: &Path, config: &str) -> Result<bool> {
+    let out = parent(path);
+    let make = || -> io::Result<tempfile::TempDir> {
+        let folder = new_temporary_folder().tempdir_in(out)?;
+        File::create(folder.path().join(LOCK))?;
+        Ok(folder)
+    };
+    let folder = make().map_err(|fault| storage("create", path, &fault))?;
+    write_whole(&folder.path().join(CONFIG), config.as_bytes())?;
+    let move_there = || -> io::Result<bool> {
+        if path.symlink_metadata().is_ok() {
+            return Ok(false);
+        }
+        match std::fs::rename(folder.path(), path) {
+            Ok(()) => {}
+            Err(fault) if is_taken(&fault) => return Ok(false),
+            Err(fault) => return Err(fault),
+        }
+        // Nothing of that name is left to be removed.
+        let _ = folder.keep();
+        sync_folder(out)?;
+        Ok(true)
+    };
+    move_there().map_err(|fault| storage("create", path, &fault))
+}
+
+fn is_taken(fault: &io::Error) -> bool {
+    use ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotADirectory};
+    matches!(fault.kind(), AlreadyExists | DirectoryNotEmpty | NotADirectory)
+}
+
+fn new_temporary_folder<'a>() -> tempfile::Builder<'a, 'a> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(TEMPORARY).suffix(".tmp");
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
+    builder
 }
 
 fn highest_number(out: &Path, prefix: &str) -> io::Result<u32> {
@@ -127,12 +185,10 @@ fn highest_number(out: &Path, prefix: &str) -> io::Result<u32> {
     Ok(highest)
 }
 
-fn create_named(out: &Path, name: &OsStr, overwrite: bool) -> Result<RunFolder> {
+fn create_named(out: &Path, name: &OsStr, overwrite: bool, config: &str) -> Result<RunFolder> {
     let path = out.join(name);
-    match std::fs::create_dir(&path) {
-        Ok(()) => return claim(&path),
-        Err(fault) if fault.kind() == ErrorKind::AlreadyExists => {}
-        Err(fault) => return Err(storage("create", &path, &fault)),
+    if appear(&path, config)? {
+        return claim(&path);
     }
     let shown = path.display();
     // A link is not followed: what lies behind it has another name, and perhaps another owner.
@@ -140,9 +196,11 @@ fn create_named(out: &Path, name: &OsStr, overwrite: bool) -> Result<RunFolder> 
         return Err(Error::Input(format!("{shown} exists and is not a folder")));
     }
     let files = own_files(&path)?;
-    if !files.is_empty() && !overwrite {
+    let is_empty = files.iter().all(|name| name == LOCK || is_temporary(name));
+    if !is_empty && !overwrite {
         return Err(Error::Input(format!(
-            "{shown} exists; choose another --name, or replace that run with --overwrite"
+            "{shown} exists; go on with that run by --resume, choose another --name, or replace \
+             it with --overwrite"
         )));
     }
     let run = claim(&path)?;
@@ -150,6 +208,7 @@ fn create_named(out: &Path, name: &OsStr, overwrite: bool) -> Result<RunFolder> 
         let file = path.join(file);
         std::fs::remove_file(&file).map_err(|fault| storage("remove", &file, &fault))?;
     }
+    run.write(CONFIG, config.as_bytes())?;
     Ok(run)
 }
 

@@ -6,6 +6,9 @@ use std::io::Read;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::{ENVIRONMENT, RunFolder};
+use crate::error::Result;
+
 /// The content of `env.json`.
 #[derive(Clone, Debug, Serialize)]
 pub struct Environment {
@@ -33,7 +36,48 @@ pub struct Environment {
     pub command_line: Vec<String>,
 }
 
+/// The key under which `env.json` lists the processes that went on with the run.
+const RESUMED: &str = "resumed";
+
 impl Environment {
+    /// Writes `env.json` for a run that begins, or adds to it for one that goes on after `step`
+    /// optimizer steps.
+    ///
+    /// # Errors
+    /// [`Error::Storage`](crate::Error::Storage) that names the file.
+    pub fn record(&self, run: &RunFolder, step: u64) -> Result<()> {
+        let here = serde_json::to_value(self).expect("plain values");
+        let begun = std::fs::read(run.file(ENVIRONMENT)).ok();
+        let begun = begun.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+        let content = match begun {
+            Some(Value::Object(mut content)) if step > 0 => {
+                let mut resumed = match content.remove(RESUMED) {
+                    Some(Value::Array(resumed)) => resumed,
+                    _ => Vec::new(),
+                };
+                resumed.push(serde_json::json!({ "after_step": step, "environment": here }));
+                content.insert(RESUMED.to_owned(), resumed.into());
+                Value::Object(content)
+            }
+            _ => here,
+        };
+        let content = serde_json::to_vec_pretty(&content).expect("plain values");
+        run.write(ENVIRONMENT, &content)
+    }
+
+    /// Writes to `env.json` what identifies the data, now that all of it was read.
+    ///
+    /// # Errors
+    /// [`Error::Storage`](crate::Error::Storage) that names the file.
+    pub fn record_data(run: &RunFolder, data: &Value) -> Result<()> {
+        let content = std::fs::read(run.file(ENVIRONMENT)).ok();
+        let content = content.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+        let Some(Value::Object(mut content)) = content else { return Ok(()) };
+        content.insert("data".to_owned(), data.clone());
+        let content = serde_json::to_vec_pretty(&content).expect("plain values");
+        run.write(ENVIRONMENT, &content)
+    }
+
     /// Looks around, and adds what only the caller knows.
     #[must_use]
     pub fn gather(isa: &str, threads: usize, data: Value) -> Self {

@@ -1,10 +1,11 @@
 //! The two files that grow: one row an epoch, one line a step.
 //!
 //! Rows are appended, never rewritten, so a killed run leaves at most a torn last line and
-//! lines beyond its checkpoint. A resumed run cuts both off before it goes on.
+//! lines beyond its checkpoint. A resumed run cuts both off before it goes on. What a full disk
+//! does not take stays in memory until it does.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -54,7 +55,10 @@ pub struct StepMetrics {
     pub learning_rate: f64,
 }
 
-/// Appends to `training_history.csv`; each row is on its way to the disk at once.
+/// Lines that wait for each other before they are written.
+const GATHERED_BYTES: usize = 1 << 13;
+
+/// Appends to `training_history.csv`.
 #[derive(Debug)]
 pub struct HistoryLog(Log);
 
@@ -65,16 +69,16 @@ impl HistoryLog {
     /// [`Error::Storage`] that names the file.
     pub fn create(run: &RunFolder) -> Result<Self> {
         let mut log = Log::create(run.file(HISTORY))?;
-        log.append(HISTORY_HEADER)?;
+        log.append(HISTORY_HEADER);
         log.sync()?;
         Ok(Self(log))
     }
 
-    /// Goes on after the row of `last_epoch`; later rows are cut off.
+    /// Goes on after the row of `last_epoch`; later rows are cut off by the first sync.
     ///
     /// # Errors
     /// [`Error::Input`] if rows up to that epoch are missing, [`Error::Storage`] if the file
-    /// cannot be read or cut.
+    /// cannot be read.
     pub fn resume(run: &RunFolder, last_epoch: u64) -> Result<Self> {
         let epoch = |line: &str| {
             if line == HISTORY_HEADER { Some(0) } else { line.split(',').next()?.parse().ok() }
@@ -83,16 +87,33 @@ impl HistoryLog {
     }
 
     /// Adds one epoch.
-    ///
-    /// # Errors
-    /// [`Error::Storage`] that names the file.
-    pub fn append(&mut self, row: &HistoryRow) -> Result<()> {
+    pub fn append(&mut self, row: &HistoryRow) {
         let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(Vec::new());
         writer.serialize(row).expect("a row is plain numbers");
         let line = writer.into_inner().expect("a Vec takes any bytes");
-        self.0.append(&String::from_utf8(line).expect("numbers are written in ASCII"))?;
+        self.0.append(&String::from_utf8(line).expect("numbers are written in ASCII"));
+    }
+
+    /// Brings all rows to the disk. To be called before a checkpoint is written, so that a
+    /// checkpoint never knows more epochs than this file.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] that names the file; the rows are kept for the next call.
+    pub fn sync(&mut self) -> Result<()> {
         self.0.sync()
     }
+}
+
+/// The rows of a run's `training_history.csv`.
+///
+/// # Errors
+/// [`Error::Storage`] if the file cannot be read or holds anything but rows.
+pub fn read_history(run: &RunFolder) -> Result<Vec<HistoryRow>> {
+    let path = run.file(HISTORY);
+    let read = || -> csv::Result<Vec<HistoryRow>> {
+        csv::Reader::from_path(&path)?.deserialize().collect()
+    };
+    read().map_err(|fault| storage("read", &path, &io::Error::other(fault)))
 }
 
 /// Appends to `metrics.jsonl`; lines are gathered and reach the file in larger pieces.
@@ -108,11 +129,11 @@ impl MetricsLog {
         Log::create(run.file(METRICS)).map(Self)
     }
 
-    /// Goes on after the line of `last_step`; later lines are cut off.
+    /// Goes on after the line of `last_step`; later lines are cut off by the first sync.
     ///
     /// # Errors
     /// [`Error::Input`] if lines up to that step are missing, [`Error::Storage`] if the file
-    /// cannot be read or cut.
+    /// cannot be read.
     pub fn resume(run: &RunFolder, last_step: u64) -> Result<Self> {
         #[derive(Deserialize)]
         struct Line {
@@ -123,19 +144,15 @@ impl MetricsLog {
     }
 
     /// Adds one step.
-    ///
-    /// # Errors
-    /// [`Error::Storage`] that names the file.
-    pub fn append(&mut self, step: &StepMetrics) -> Result<()> {
+    pub fn append(&mut self, step: &StepMetrics) {
         let line = serde_json::to_string(step).expect("a step is plain numbers");
-        self.0.append(&(line + "\n"))
+        self.0.append(&(line + "\n"));
     }
 
-    /// Brings all lines to the disk. To be called before a checkpoint is written, so that a
-    /// checkpoint never knows more steps than this file.
+    /// Like [`HistoryLog::sync`], for steps.
     ///
     /// # Errors
-    /// [`Error::Storage`] that names the file.
+    /// [`Error::Storage`] that names the file; the lines are kept for the next call.
     pub fn sync(&mut self) -> Result<()> {
         self.0.sync()
     }
@@ -144,13 +161,17 @@ impl MetricsLog {
 #[derive(Debug)]
 struct Log {
     path: PathBuf,
-    writer: BufWriter<File>,
+    file: File,
+    /// Where the file is to be cut off before anything is written.
+    cut: Option<u64>,
+    /// What the file has not taken yet.
+    pending: Vec<u8>,
 }
 
 impl Log {
     fn create(path: PathBuf) -> Result<Self> {
         let file = File::create(&path).map_err(|fault| storage("create", &path, &fault))?;
-        Ok(Self { path, writer: BufWriter::new(file) })
+        Ok(Self { path, file, cut: None, pending: Vec::new() })
     }
 
     fn resume(
@@ -159,29 +180,49 @@ impl Log {
         last: u64,
         number_of: &dyn Fn(&str) -> Option<u64>,
     ) -> Result<Self> {
-        let open = || -> io::Result<(File, u64)> {
+        let open = || -> io::Result<(File, u64, u64)> {
             let file = File::options().read(true).append(true).open(&path)?;
             let (length, reached) = kept_length(&file, last, number_of)?;
-            file.set_len(length)?;
-            Ok((file, reached))
+            Ok((file, length, reached))
         };
-        let (file, reached) = open().map_err(|fault| storage("cut back", &path, &fault))?;
+        let (file, length, reached) = open().map_err(|fault| storage("open", &path, &fault))?;
         if reached != last {
             return Err(Error::Input(format!(
-                "{} ends at {unit} {reached}, but the checkpoint is at {unit} {last}",
+                "{} ends at {unit} {reached}, but the checkpoint is at {unit} {last}: lines of it \
+                 were lost; put the file back, or start a new run",
                 path.display()
             )));
         }
-        Ok(Self { path, writer: BufWriter::new(file) })
+        Ok(Self { path, file, cut: Some(length), pending: Vec::new() })
     }
 
-    fn append(&mut self, line: &str) -> Result<()> {
-        let written = self.writer.write_all(line.as_bytes());
-        written.map_err(|fault| storage("write", &self.path, &fault))
+    fn append(&mut self, line: &str) {
+        self.pending.extend_from_slice(line.as_bytes());
+        if self.pending.len() >= GATHERED_BYTES {
+            // A disk that does not take them is told of by the next sync.
+            let _ = self.write();
+        }
+    }
+
+    /// Writes what is pending; after a fault, whatever was not written still is.
+    fn write(&mut self) -> io::Result<()> {
+        if let Some(length) = self.cut {
+            self.file.set_len(length)?;
+            self.cut = None;
+        }
+        while !self.pending.is_empty() {
+            match self.file.write(&self.pending) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => drop(self.pending.drain(..written)),
+                Err(fault) if fault.kind() == ErrorKind::Interrupted => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        Ok(())
     }
 
     fn sync(&mut self) -> Result<()> {
-        let synced = self.writer.flush().and_then(|()| self.writer.get_ref().sync_data());
+        let synced = self.write().and_then(|()| self.file.sync_data());
         synced.map_err(|fault| storage("write", &self.path, &fault))
     }
 }

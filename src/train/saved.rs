@@ -1,22 +1,38 @@
 //! Checkpoints: everything that a run needs to go on from an optimizer step, in one file.
 //!
 //! There is no state of a random generator to save: every draw is a function of seed and step.
+//! A file is a safetensors file and the SHA-256 of it, so that damage is told from a file that
+//! does not fit.
 
-#[cfg(test)]
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{ErrorKind, Read};
+use std::path::Path;
+
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::checkpoint::serialize;
+use crate::error::{Error, Result};
+use crate::progress::{Progress, StopReason};
+use crate::recipe::Config;
+use crate::run_folder::{LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, RunFolder};
 use crate::schedule::{EarlyStopping, ReduceOnPlateau};
 
 /// The version of the checkpoints that this build writes.
 const FORMAT_VERSION: u32 = 1;
 
+/// The largest checkpoint that is read, in bytes: four times the largest model file.
+const MAX_FILE_BYTES: u64 = 4 << 30;
+
+/// Length of the hash at the end of a file.
+const HASH_BYTES: usize = 32;
+
 /// The numbers and counters of a run, but for its weights.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct State {
-    format_version: u32,
     /// Optimizer steps in all.
     pub step: u64,
     /// The epoch in progress, counted from 1.
@@ -26,6 +42,35 @@ pub(super) struct State {
     pub learning_rate: f64,
     pub plateau: ReduceOnPlateau,
     pub early_stopping: EarlyStopping,
+}
+
+impl State {
+    /// Of a run that has made no step.
+    pub fn new(config: &Config) -> State {
+        State {
+            step: 0,
+            epoch: 1,
+            running: Running::default(),
+            learning_rate: config.learning_rate,
+            plateau: ReduceOnPlateau::new(config.plateau),
+            early_stopping: EarlyStopping::new(config.early_stopping),
+        }
+    }
+
+    /// Which of the run's limits is reached, if one is.
+    pub fn limit_reached(&self, config: &Config) -> Option<StopReason> {
+        if self.steps_are_used_up(config) {
+            return Some(StopReason::StepLimit);
+        }
+        if self.early_stopping.is_over() {
+            return Some(StopReason::EarlyStopping);
+        }
+        (self.epoch > config.epochs as u64).then_some(StopReason::EpochLimit)
+    }
+
+    pub fn steps_are_used_up(&self, config: &Config) -> bool {
+        config.max_steps.is_some_and(|max| self.step >= max)
+    }
 }
 
 /// What an epoch's steps came to so far.
@@ -52,9 +97,25 @@ impl Running {
     }
 }
 
+/// What a run must find again to go on to the same bits.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Origin {
+    /// Version of toile, for messages.
+    pub toile: String,
+    /// [`toile_kernels::BITS_VERSION`].
+    pub bits_version: u32,
+    /// [`toile_kernels::Isa::arithmetic`].
+    pub arithmetic: String,
+    /// All settings.
+    pub config: Config,
+    /// SHA-256 of the unpacked data files that were read before the first step, by file name.
+    pub data: BTreeMap<String, String>,
+}
+
 /// A run between two steps.
 #[derive(Debug, PartialEq)]
 pub(super) struct Checkpoint {
+    pub origin: Origin,
     pub state: State,
     /// The weights, as a model file.
     pub model: Vec<u8>,
@@ -66,25 +127,13 @@ pub(super) struct Checkpoint {
 
 const MOMENTS: [&str; 2] = ["first_moment", "second_moment"];
 
-impl State {
-    pub fn new(
-        step: u64,
-        epoch: u64,
-        running: Running,
-        learning_rate: f64,
-        plateau: ReduceOnPlateau,
-        early_stopping: EarlyStopping,
-    ) -> State {
-        State {
-            format_version: FORMAT_VERSION,
-            step,
-            epoch,
-            running,
-            learning_rate,
-            plateau,
-            early_stopping,
-        }
-    }
+/// Why a file is no checkpoint to go on from.
+#[derive(Debug, PartialEq)]
+pub(super) enum Fault {
+    /// It is not what was written: an older one may serve.
+    Damaged(String),
+    /// It is whole, and of no use to this build.
+    Refused(String),
 }
 
 impl Checkpoint {
@@ -104,38 +153,53 @@ impl Checkpoint {
         for (name, bytes) in MOMENTS.into_iter().zip(&moments) {
             views.push((name, view(Dtype::F32, bytes.len() / 4, bytes)));
         }
-        let state = serde_json::to_string(&self.state).expect("plain values");
-        serialize(views, [("state", state)])
+        let metadata = [
+            ("format_version", FORMAT_VERSION.to_string()),
+            ("origin", serde_json::to_string(&self.origin).expect("plain values")),
+            ("state", serde_json::to_string(&self.state).expect("plain values")),
+        ];
+        let mut bytes = serialize(views, metadata);
+        let hash = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&hash);
+        bytes
     }
-}
 
-#[cfg(test)]
-impl Checkpoint {
     /// Reads the content of a checkpoint file.
     ///
     /// # Errors
-    /// A text that says what is wrong with it.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Checkpoint, String> {
+    /// What is wrong with it.
+    pub fn from_bytes(bytes: &[u8]) -> std::result::Result<Checkpoint, Fault> {
+        let (bytes, hash) = bytes
+            .split_last_chunk::<HASH_BYTES>()
+            .ok_or_else(|| Fault::Damaged(format!("it has only {} bytes", bytes.len())))?;
+        if Sha256::digest(bytes)[..] != hash[..] {
+            return Err(Fault::Damaged("its content does not have the hash at its end".into()));
+        }
+        Checkpoint::parse(bytes).map_err(Fault::Refused)
+    }
+
+    fn parse(bytes: &[u8]) -> std::result::Result<Checkpoint, String> {
         let no_checkpoint = |fault| format!("this is no checkpoint of toile: {fault}");
         let (_, header) =
             SafeTensors::read_metadata(bytes).map_err(|f| no_checkpoint(f.to_string()))?;
         let file = SafeTensors::deserialize(bytes).map_err(|f| no_checkpoint(f.to_string()))?;
-        let metadata = header.metadata().as_ref();
-        let state = metadata.and_then(|metadata| metadata.get("state"));
-        let state = state.ok_or_else(|| no_checkpoint("its metadata lacks `state`".into()))?;
-        let state: State =
-            serde_json::from_str(state).map_err(|f| format!("its `state` cannot be read: {f}"))?;
-        if state.format_version != FORMAT_VERSION {
+        let metadata = header.metadata().clone().unwrap_or_default();
+        let field = |name: &str| {
+            metadata.get(name).ok_or_else(|| no_checkpoint(format!("its metadata lacks `{name}`")))
+        };
+        let version = field("format_version")?;
+        if *version != FORMAT_VERSION.to_string() {
             return Err(format!(
-                "its format version is {}, this build reads {FORMAT_VERSION}",
-                state.format_version
+                "its format version is {:.20}, this build reads {FORMAT_VERSION}: use the toile \
+                 that wrote it",
+                version.escape_debug().to_string()
             ));
         }
         let part = |name: &str, dtype| match file.tensor(name) {
             Ok(tensor) if tensor.dtype() == dtype => Ok(tensor.data()),
             _ => Err(no_checkpoint(format!("it lacks `{name}` of type {dtype:?}"))),
         };
-        let moment = |name| -> Result<Vec<f32>, String> {
+        let moment = |name| -> std::result::Result<Vec<f32>, String> {
             let numbers = part(name, Dtype::F32)?.chunks_exact(4);
             Ok(numbers.map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect())
         };
@@ -144,27 +208,98 @@ impl Checkpoint {
             Err(_) => None,
         };
         Ok(Checkpoint {
-            state,
+            origin: parse_field("origin", field("origin")?)?,
+            state: parse_field("state", field("state")?)?,
             model: part("model", Dtype::U8)?.to_vec(),
             best,
             moments: [moment(MOMENTS[0])?, moment(MOMENTS[1])?],
         })
     }
+
+    /// The newest whole checkpoint of a run; none if the run was stopped before its first.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] if there are checkpoints but all are damaged, or reading fails;
+    /// [`Error::Input`] if the newest whole one is of no use to this build.
+    pub fn newest(run: &RunFolder, progress: &mut Progress) -> Result<Option<Checkpoint>> {
+        let mut damaged = Vec::new();
+        for name in [LAST_CHECKPOINT, PREVIOUS_CHECKPOINT] {
+            let path = run.file(name);
+            let Some(bytes) = read(&path)? else { continue };
+            match Checkpoint::from_bytes(&bytes) {
+                Ok(checkpoint) => {
+                    if let Some(fault) = damaged.first() {
+                        progress.warn(&format!("{fault}; going on from {name}"));
+                    }
+                    return Ok(Some(checkpoint));
+                }
+                Err(Fault::Damaged(fault)) => {
+                    damaged.push(format!("{} is damaged: {fault}", path.display()));
+                }
+                Err(Fault::Refused(fault)) => {
+                    return Err(Error::Input(format!("{}: {fault}", path.display())));
+                }
+            }
+        }
+        match damaged.is_empty() {
+            true => Ok(None),
+            false => Err(Error::Storage(format!(
+                "no checkpoint of {} can be read; nothing was changed, put a whole one back or \
+                 start a new run: {}",
+                run.path().display(),
+                damaged.join("; ")
+            ))),
+        }
+    }
+}
+
+fn parse_field<'a, T: Deserialize<'a>>(
+    name: &str,
+    text: &'a str,
+) -> std::result::Result<T, String> {
+    serde_json::from_str(text).map_err(|fault| format!("its `{name}` cannot be read: {fault}"))
+}
+
+/// A file's content; none if there is no such file.
+fn read(path: &Path) -> Result<Option<Vec<u8>>> {
+    let unreadable =
+        |fault: String| Error::Storage(format!("cannot read {}: {fault}", path.display()));
+    let metadata = match std::fs::metadata(path) {
+        Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|fault| unreadable(fault.to_string()))?,
+    };
+    if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
+        return Err(unreadable(format!(
+            "expected a regular file of at most {MAX_FILE_BYTES} bytes"
+        )));
+    }
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut bytes))
+        .map_err(|fault| unreadable(fault.to_string()))?;
+    Ok(Some(bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::{EarlyStoppingSettings, PlateauSettings};
 
     fn checkpoint() -> Checkpoint {
-        let running =
+        let config = Config::of_recipe("reference").unwrap();
+        let mut state = State::new(&config);
+        state.running =
             Running { steps: 3, images: 300, loss_sum: 0.1 + 0.2, hits: 99.0, seconds: 1.5 };
-        let mut early_stopping = EarlyStopping::new(EarlyStoppingSettings::default());
-        early_stopping.observe(0.7);
-        let plateau = ReduceOnPlateau::new(PlateauSettings::default());
+        state.early_stopping.observe(0.7);
+        (state.step, state.epoch, state.learning_rate) = (17, 2, 2e-4);
         Checkpoint {
-            state: State::new(17, 2, running, 2e-4, plateau, early_stopping),
+            origin: Origin {
+                toile: "0.1.0".into(),
+                bits_version: 1,
+                arithmetic: "fused".into(),
+                config,
+                data: [("train-images-idx3-ubyte".to_owned(), "ab".to_owned())].into(),
+            },
+            state,
             model: vec![1, 2, 3],
             best: Some(vec![4, 5]),
             moments: [vec![0.25, -1e-30], vec![f32::MIN_POSITIVE, 3.0]],
@@ -180,10 +315,25 @@ mod tests {
     }
 
     #[test]
-    fn every_cut_is_refused() {
+    fn every_cut_and_every_flipped_bit_is_told() {
         let bytes = checkpoint().to_bytes();
         for len in 0..bytes.len() {
-            assert!(Checkpoint::from_bytes(&bytes[..len]).is_err(), "{len} bytes");
+            let fault = Checkpoint::from_bytes(&bytes[..len]);
+            assert!(matches!(fault, Err(Fault::Damaged(_))), "{len} bytes");
         }
+        for bit in 0..8 * bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let fault = Checkpoint::from_bytes(&flipped);
+            assert!(matches!(fault, Err(Fault::Damaged(_))), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_whole_file_that_is_something_else_is_refused() {
+        let mut bytes = b"not safetensors".to_vec();
+        let hash = Sha256::digest(&bytes);
+        bytes.extend_from_slice(&hash);
+        assert!(matches!(Checkpoint::from_bytes(&bytes), Err(Fault::Refused(_))));
     }
 }

@@ -1,12 +1,15 @@
 //! The training loop: epochs of steps, validation, and what follows from it.
 
-use std::ops::Range;
-use std::time::{Duration, Instant};
+mod keep;
+
+use std::time::Instant;
 
 use toile_kernels::Buffer;
 use toile_kernels::geometry::SUMMARY_LEN;
 
-use super::saved::{Checkpoint, Running, State};
+use super::parts::Parts;
+use super::saved::{Checkpoint, Origin, Running, State};
+use super::stop::Stop;
 use crate::checkpoint::Model;
 use crate::data::batches::shuffled;
 use crate::error::{Error, Result};
@@ -15,64 +18,9 @@ use crate::ops::gather::Resident;
 use crate::optim::{Adam, AdamConstants};
 use crate::progress::{Progress, StopReason};
 use crate::recipe::Config;
-use crate::run_folder::{
-    BEST_WEIGHTS, HistoryLog, HistoryRow, LAST_CHECKPOINT, MetricsLog, PREVIOUS_CHECKPOINT,
-    RunFolder, StepMetrics,
-};
-use crate::schedule::{EarlyStopping, ReduceOnPlateau, Verdict};
-
-/// Without `--save-every`, a checkpoint is at most this old.
-const SAVE_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Which images of the training file are trained on and which validate.
-#[derive(Clone)]
-pub(super) struct Parts {
-    /// The first so many are trained on.
-    pub training: usize,
-    /// The last ones validate.
-    pub validation: Range<usize>,
-}
-
-impl Parts {
-    /// Splits a training file of `images` images.
-    ///
-    /// # Errors
-    /// [`Error::Input`] if nothing would be left to train on.
-    pub fn of(config: &Config, images: usize) -> Result<Parts> {
-        if config.val_size >= images {
-            return Err(Error::Input(format!(
-                "--val-size: the training file holds {images} images, so at most {} can be held \
-                 back for validation, found {}",
-                images.saturating_sub(1),
-                config.val_size
-            )));
-        }
-        let training = images - config.val_size;
-        let limited = config.limit.map_or(training, |limit| limit.min(training));
-        let parts = Parts { training: limited, validation: training..images };
-        // Dropout's random numbers count steps in 32 bits.
-        let steps = parts.epochs(config).saturating_mul(parts.steps(config) as u64);
-        if steps > u64::from(u32::MAX) {
-            return Err(Error::Input(format!(
-                "--epochs and --batch-size: a run has at most {} steps, these come to {steps}",
-                u32::MAX
-            )));
-        }
-        Ok(parts)
-    }
-
-    /// Optimizer steps of an epoch.
-    pub fn steps(&self, config: &Config) -> usize {
-        self.training.div_ceil(config.batch_size)
-    }
-
-    /// The most epochs that a run can take.
-    pub fn epochs(&self, config: &Config) -> u64 {
-        let epochs = config.epochs as u64;
-        let within = |max: u64| epochs.min(max.div_ceil(self.steps(config) as u64));
-        config.max_steps.map_or(epochs, within)
-    }
-}
+use crate::run_folder::{FAILED_STEP, HistoryLog, HistoryRow, MetricsLog, RunFolder, StepMetrics};
+use crate::schedule::Verdict;
+use keep::Keeper;
 
 /// How a run's training ended.
 pub(super) struct Ended {
@@ -86,174 +34,222 @@ pub(super) struct Ended {
 pub(super) struct Session<'a> {
     config: &'a Config,
     run: &'a RunFolder,
+    stop: &'a Stop,
+    origin: Origin,
     model: Model,
     optimizer: Adam,
     data: Resident,
     parts: Parts,
-    learning_rate: f64,
-    plateau: ReduceOnPlateau,
-    early_stopping: EarlyStopping,
+    state: State,
     history: HistoryLog,
     metrics: MetricsLog,
-    /// Optimizer steps in all.
-    step: u64,
-    /// The epoch in progress, counted from 1.
-    epoch: u64,
-    /// What the steps of that epoch came to, as far as the host has read it.
-    running: Running,
+    keeper: Keeper,
     /// The summaries of an epoch's steps; the host reads them when it wants to.
     ring: Buffer,
-    /// The best epoch's weights as a model file, where the recipe keeps the best.
-    best: Option<Vec<u8>>,
-    last_save: Instant,
+    /// When this process began the epoch in progress.
+    epoch_began: Option<Instant>,
 }
 
 impl<'a> Session<'a> {
+    /// A run before its first step.
     pub fn new(
         config: &'a Config,
         run: &'a RunFolder,
-        model: Model,
-        data: Resident,
-        parts: Parts,
+        stop: &'a Stop,
+        origin: Origin,
+        (model, data, parts): (Model, Resident, Parts),
     ) -> Result<Session<'a>> {
-        let optimizer = Adam::new(model.network.parameters(), AdamConstants::default());
         Ok(Session {
             config,
             run,
-            optimizer,
-            learning_rate: config.learning_rate,
-            plateau: ReduceOnPlateau::new(config.plateau),
-            early_stopping: EarlyStopping::new(config.early_stopping),
+            stop,
+            origin,
+            optimizer: Adam::new(model.network.parameters(), AdamConstants::default()),
+            state: State::new(config),
             history: HistoryLog::create(run)?,
             metrics: MetricsLog::create(run)?,
-            step: 0,
-            epoch: 1,
-            running: Running::default(),
+            keeper: Keeper::default(),
             ring: Buffer::zeros(model.network.device(), parts.steps(config) * SUMMARY_LEN),
-            best: None,
-            last_save: Instant::now(),
+            epoch_began: None,
             model,
             data,
             parts,
         })
     }
 
-    /// Trains until a limit is reached or the validation loss stops improving.
-    pub fn run(&mut self, progress: &mut Progress) -> Result<Ended> {
-        let mut epochs = self.epoch - 1;
-        let reason = loop {
-            epochs += 1;
-            let verdict = self.finish_epoch(progress)?;
-            if self.running.steps == self.parts.steps(self.config) {
-                self.epoch += 1;
-                self.running = Running::default();
-                self.save(0.0)?;
-            }
-            if self.steps_are_used_up() {
-                break StopReason::StepLimit;
-            }
-            if verdict.stop {
-                break StopReason::EarlyStopping;
-            }
-            if self.epoch > self.config.epochs as u64 {
-                break StopReason::EpochLimit;
-            }
+    /// A run that goes on from a checkpoint. `model` is one of the run's architecture, for the
+    /// data; the checkpoint's numbers take the place of its own.
+    ///
+    /// # Errors
+    /// [`Error::Input`] if checkpoint, model, data and logs do not fit each other.
+    pub fn resume(
+        config: &'a Config,
+        run: &'a RunFolder,
+        stop: &'a Stop,
+        origin: Origin,
+        checkpoint: Checkpoint,
+        (model, data, parts): (Model, Resident, Parts),
+    ) -> Result<Session<'a>> {
+        let misfit = |fault: &str| {
+            let folder = run.path().display();
+            Error::Input(format!("the checkpoint of {folder} does not fit its run: {fault}"))
         };
-        let best_epoch = self.early_stopping.best_epoch().map(u64::from);
-        progress.stopped(reason, epochs, best_epoch);
-        Ok(Ended { reason, epochs, steps: self.step, best_epoch })
-    }
-
-    /// The model with the weights that count: the best by validation loss where the recipe
-    /// stops early, the last otherwise.
-    pub fn into_best(self) -> Result<Model> {
-        match self.best {
-            Some(bytes) => {
-                Model::from_bytes(&bytes, self.model.network.device()).map_err(Error::Failure)
-            }
-            None => Ok(self.model),
+        let Checkpoint { state, model: weights, best, moments, .. } = checkpoint;
+        check_counters(&state, &parts, config).map_err(misfit)?;
+        let device = model.network.device();
+        let load = |bytes: &[u8]| Model::from_bytes(bytes, device).map_err(|f| misfit(&f));
+        let saved = load(&weights)?;
+        if (&saved.architecture, &saved.classes) != (&model.architecture, &model.classes) {
+            return Err(misfit("its network or its classes are others than the data's"));
         }
+        if let Some(best) = &best {
+            load(best)?;
+        }
+        let mut optimizer = Adam::new(saved.network.parameters(), AdamConstants::default());
+        for (moment, saved) in optimizer.moments_mut().into_iter().zip(&moments) {
+            if moment.len() != saved.len() {
+                return Err(misfit("its optimizer's moments have another length"));
+            }
+            moment.copy_from(saved);
+        }
+        Ok(Session {
+            config,
+            run,
+            stop,
+            origin,
+            optimizer,
+            history: HistoryLog::resume(run, state.epoch - 1)?,
+            metrics: MetricsLog::resume(run, state.step)?,
+            keeper: Keeper::with_best(best),
+            ring: Buffer::zeros(device, parts.steps(config) * SUMMARY_LEN),
+            epoch_began: None,
+            model: saved,
+            state,
+            data,
+            parts,
+        })
     }
 
-    /// The steps that are left of the epoch, its validation and its row.
-    fn finish_epoch(&mut self, progress: &mut Progress) -> Result<Verdict> {
+    /// Trains until a limit is reached, the validation loss stops improving, or the run is asked
+    /// to stop; then everything is on the disk.
+    pub fn run(&mut self, progress: &mut Progress) -> Result<Ended> {
+        let mut epochs = self.state.epoch - 1;
+        // An epoch that was cut short still wants its validation.
+        let mut end = match self.state.running.steps {
+            0 => self.state.limit_reached(self.config),
+            _ => None,
+        };
+        let reason = loop {
+            if let Some(reason) = end {
+                break reason;
+            }
+            if let Some(asked) = self.finish_epoch(progress)? {
+                self.save()?;
+                break asked;
+            }
+            epochs += 1;
+            if self.state.running.steps == self.parts.steps(self.config) {
+                self.state.epoch += 1;
+                self.state.running = Running::default();
+                self.epoch_began = None;
+                self.save_or_warn(progress)?;
+            }
+            end = self.state.limit_reached(self.config);
+        };
+        self.settle()?;
+        let best_epoch = self.state.early_stopping.best_epoch().map(u64::from);
+        progress.stopped(reason, epochs, best_epoch);
+        Ok(Ended { reason, epochs, steps: self.state.step, best_epoch })
+    }
+
+    /// The steps that are left of the epoch, its validation and its row; unless the run is asked
+    /// to stop before.
+    fn finish_epoch(&mut self, progress: &mut Progress) -> Result<Option<StopReason>> {
         let start = Instant::now();
-        progress.epoch_started(self.epoch);
-        self.train_epoch(start, progress)?;
-        let train_seconds = self.running.seconds + start.elapsed().as_secs_f64();
-        let (val_loss, val_accuracy) = self.validate(progress);
+        self.epoch_began = Some(start);
+        let images_before = self.state.running.images as u64;
+        progress.epoch_started(self.state.epoch, images_before);
+        self.train_epoch(progress)?;
+        if let Some(asked) = self.stop.requested() {
+            return Ok(Some(asked));
+        }
+        let train_seconds = self.seconds();
+        let Some((val_loss, val_accuracy)) = self.validate(progress) else {
+            return Ok(self.stop.requested());
+        };
         if !val_loss.is_finite() {
             return Err(Error::NotFinite(format!(
                 "the validation loss after epoch {} is not finite, so its weights are of no use. \
-                 The run folder keeps what earlier epochs left; try a lower --lr",
-                self.epoch
+                 {} keeps what earlier epochs left; try a lower --lr",
+                self.state.epoch,
+                self.run.path().display(),
             )));
         }
 
-        let verdict = self.early_stopping.observe(val_loss);
-        let next_rate = self.plateau.next_learning_rate(val_loss, self.learning_rate);
+        let verdict = self.state.early_stopping.observe(val_loss);
+        let rate = self.state.learning_rate;
+        let next_rate = self.state.plateau.next_learning_rate(val_loss, rate);
         let row = HistoryRow {
-            epoch: self.epoch,
-            loss: self.running.loss(),
-            accuracy: self.running.accuracy(),
+            epoch: self.state.epoch,
+            loss: self.state.running.loss(),
+            accuracy: self.state.running.accuracy(),
             val_loss,
             val_accuracy,
-            learning_rate: self.learning_rate,
-            seconds: self.running.seconds + start.elapsed().as_secs_f64(),
-            images_per_second: self.running.images as f64 / train_seconds,
+            learning_rate: rate,
+            seconds: self.seconds(),
+            images_per_second: self.state.running.images as f64 / train_seconds,
         };
-        self.keep(&verdict)?;
-        self.metrics.sync()?;
-        self.history.append(&row)?;
-        progress.epoch_ended(&row, verdict.new_best, next_rate < self.learning_rate);
-        self.learning_rate = next_rate;
-        Ok(verdict)
+        self.keep_weights(&verdict);
+        self.history.append(&row);
+        progress.epoch_ended(&row, verdict.new_best, next_rate < rate);
+        self.state.learning_rate = next_rate;
+        Ok(None)
     }
 
-    /// Writes the weights if they are the ones that count so far.
-    fn keep(&mut self, verdict: &Verdict) -> Result<()> {
+    /// Seconds of the epoch in progress, in all processes that worked on it.
+    fn seconds(&self) -> f64 {
+        let here = self.epoch_began.map_or(0.0, |began| began.elapsed().as_secs_f64());
+        self.state.running.seconds + here
+    }
+
+    /// Notes the weights if they are the ones that count so far.
+    fn keep_weights(&mut self, verdict: &Verdict) {
         let keeps_best = self.config.early_stopping.enabled;
         if verdict.new_best || !keeps_best {
-            let bytes = self.model.to_bytes();
-            self.run.write(BEST_WEIGHTS, &bytes)?;
-            self.best = keeps_best.then_some(bytes);
+            self.keeper.keep_weights(self.model.to_bytes(), keeps_best);
         }
-        Ok(())
     }
 
-    fn steps_are_used_up(&self) -> bool {
-        self.config.max_steps.is_some_and(|max| self.step >= max)
-    }
-
-    /// The steps that are left of the epoch, or as many as the run has left.
-    fn train_epoch(&mut self, start: Instant, progress: &mut Progress) -> Result<()> {
-        let number = u32::try_from(self.epoch).expect("epochs are limited");
+    /// The steps that are left of the epoch, or as many as the run has left, or those until the
+    /// run is asked to stop.
+    fn train_epoch(&mut self, progress: &mut Progress) -> Result<()> {
+        let number = u32::try_from(self.state.epoch).expect("epochs are limited");
         let order = shuffled(self.parts.training, self.config.seed, number);
         let order = Buffer::from_slice(self.model.network.device(), &order);
         let batch = self.config.batch_size;
-        for place in self.running.steps..self.parts.steps(self.config) {
-            if self.steps_are_used_up() {
+        for place in self.state.running.steps..self.parts.steps(self.config) {
+            if self.state.steps_are_used_up(self.config) || self.stop.requested().is_some() {
                 break;
             }
             let end = ((place + 1) * batch).min(order.len());
             self.train_step(&order.slice(place * batch..end), place);
-            let cut_short = self.steps_are_used_up() && end < order.len();
+            let cut_short = self.state.steps_are_used_up(self.config) && end < order.len();
             if self.save_is_due() || cut_short {
-                self.read_ring()?;
-                self.save(start.elapsed().as_secs_f64())?;
+                self.read_ring(&order)?;
+                self.save_or_warn(progress)?;
             }
             if progress.is_due() {
-                self.read_ring()?;
+                self.read_ring(&order)?;
                 self.tell(progress);
             }
         }
-        self.read_ring()?;
+        self.read_ring(&order)?;
         self.tell(progress);
         Ok(())
     }
 
     fn tell(&self, progress: &mut Progress) {
-        let running = &self.running;
+        let running = &self.state.running;
         progress.trained(running.images as u64, running.loss(), running.accuracy());
     }
 
@@ -262,96 +258,109 @@ impl<'a> Session<'a> {
     fn train_step(&mut self, order: &Buffer, place: usize) {
         let (x, labels) = self.data.batch(order, self.model.normalization);
         let mut summary = self.ring.slice(place * SUMMARY_LEN..(place + 1) * SUMMARY_LEN);
-        let step = u32::try_from(self.step).expect("steps are limited");
+        let step = u32::try_from(self.state.step).expect("steps are limited");
         let network = &mut self.model.network;
         let logits = network.forward_train(&x, self.config.seed, step);
         let loss = logits.cross_entropy(&labels, &mut summary);
         let parameters = network.parameters();
         parameters.check_reached(&loss.mean.backward());
-        self.optimizer.update(parameters, self.learning_rate, self.step, &mut summary);
-        self.step += 1;
+        let rate = self.state.learning_rate;
+        self.optimizer.update(parameters, rate, self.state.step, &mut summary);
+        self.state.step += 1;
     }
 
-    /// Reads what the steps since the last read left in the ring, and logs it.
-    fn read_ring(&mut self) -> Result<()> {
+    /// Reads what the steps since the last read left in the ring, and logs it. `order` is the
+    /// epoch's.
+    fn read_ring(&mut self, order: &Buffer) -> Result<()> {
         let batch = self.config.batch_size;
-        let before_epoch = (self.epoch - 1) * self.parts.steps(self.config) as u64;
-        let done = (self.step - before_epoch) as usize;
-        let unread = self.running.steps * SUMMARY_LEN..done * SUMMARY_LEN;
+        let before_epoch = (self.state.epoch - 1) * self.parts.steps(self.config) as u64;
+        let done = (self.state.step - before_epoch) as usize;
+        let unread = self.state.running.steps * SUMMARY_LEN..done * SUMMARY_LEN;
         let summaries: Vec<f64> = self.ring.slice(unread).to_vec();
         for summary in summaries.chunks_exact(SUMMARY_LEN) {
-            let place = self.running.steps;
-            let images = batch.min(self.parts.training - place * batch);
-            let step = before_epoch + place as u64 + 1;
+            let running = &mut self.state.running;
+            let first = running.steps * batch;
+            let images = batch.min(self.parts.training - first);
+            let step = before_epoch + running.steps as u64 + 1;
             let (loss, hits, updated) = (summary[0], summary[1], summary[2] != 0.0);
             if !updated {
-                return Err(not_finite(step, self.epoch, place + 1, loss));
+                let failed = order.slice(first..first + images);
+                return Err(self.not_finite(step, loss, &failed));
             }
-            self.running.steps += 1;
-            self.running.images += images;
-            self.running.loss_sum += loss * images as f64;
-            self.running.hits += hits;
+            running.steps += 1;
+            running.images += images;
+            running.loss_sum += loss * images as f64;
+            running.hits += hits;
             self.metrics.append(&StepMetrics {
                 step,
-                epoch: self.epoch,
+                epoch: self.state.epoch,
                 loss,
                 accuracy: hits / images as f64,
-                learning_rate: self.learning_rate,
-            })?;
+                learning_rate: self.state.learning_rate,
+            });
         }
         Ok(())
     }
 
-    /// Mean loss and accuracy on the validation part.
-    fn validate(&self, progress: &mut Progress) -> (f64, f64) {
+    /// Mean loss and accuracy on the validation part; none if the run is asked to stop.
+    fn validate(&self, progress: &mut Progress) -> Option<(f64, f64)> {
         let answers = answer(&self.model, &self.data, self.parts.validation.clone(), |images| {
             progress.validated(images as u64);
-        });
+            self.stop.requested().is_none()
+        })?;
         let images = self.parts.validation.len() as f64;
         let loss: f64 = answers.losses.iter().map(|&loss| f64::from(loss)).sum();
-        (loss / images, answers.hits as f64 / images)
+        Some((loss / images, answers.hits as f64 / images))
     }
 
-    fn save_is_due(&self) -> bool {
-        let due_step = |every| self.step.is_multiple_of(every);
-        self.config.save_every.is_some_and(due_step) || self.last_save.elapsed() >= SAVE_INTERVAL
-    }
-
-    /// Writes a checkpoint, `seconds` after this process began the epoch; the one before it is
-    /// kept beside it. The logs reach the disk first.
-    fn save(&mut self, seconds: f64) -> Result<()> {
-        self.metrics.sync()?;
-        let mut checkpoint = self.checkpoint();
-        checkpoint.state.running.seconds += seconds;
-        let bytes = checkpoint.to_bytes();
-        self.run.replace(LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, &bytes)?;
-        self.last_save = Instant::now();
-        Ok(())
-    }
-
-    fn checkpoint(&self) -> Checkpoint {
-        Checkpoint {
-            state: State::new(
-                self.step,
-                self.epoch,
-                self.running.clone(),
-                self.learning_rate,
-                self.plateau.clone(),
-                self.early_stopping.clone(),
-            ),
-            model: self.model.to_bytes(),
-            best: self.best.clone(),
-            moments: self.optimizer.moments().map(Buffer::to_vec),
-        }
+    /// The error of a step whose update was not made; what is known of it is left in the run
+    /// folder.
+    fn not_finite(&self, step: u64, loss: f64, images: &Buffer) -> Error {
+        let (epoch, batch) = (self.state.epoch, self.state.running.steps + 1);
+        let what = if loss.is_finite() { "a gradient" } else { "the loss" };
+        let images: Vec<u32> = images.to_vec();
+        let known = serde_json::json!({
+            "step": step,
+            "epoch": epoch,
+            "batch": batch,
+            "not_finite": what,
+            "learning_rate": self.state.learning_rate,
+            "images": images,
+        });
+        let folder = self.run.path().display();
+        let left = match self.run.write(FAILED_STEP, known.to_string().as_bytes()) {
+            Ok(()) => format!(", and in {FAILED_STEP} which images the batch had"),
+            Err(fault) => format!("; {fault}"),
+        };
+        Error::NotFinite(format!(
+            "{what} of step {step} (epoch {epoch}, batch {batch}) is not finite: the update was \
+             not made and the run stopped. {folder} keeps the last good checkpoint{left}; start \
+             again with a lower --lr"
+        ))
     }
 }
 
-fn not_finite(step: u64, epoch: u64, batch: usize, loss: f64) -> Error {
-    let what = if loss.is_finite() { "a gradient" } else { "the loss" };
-    Error::NotFinite(format!(
-        "{what} of step {step} (epoch {epoch}, batch {batch}) is not finite: the update was not \
-         made and the run stopped. The run folder keeps what earlier epochs left; try a lower --lr"
-    ))
+/// Checks that a checkpoint's counters agree with each other and with the run.
+fn check_counters(
+    state: &State,
+    parts: &Parts,
+    config: &Config,
+) -> std::result::Result<(), &'static str> {
+    let steps = parts.steps(config) as u64;
+    let running = &state.running;
+    let images = (running.steps.saturating_mul(config.batch_size)).min(parts.training);
+    let before = state.epoch.checked_sub(1).and_then(|epochs| epochs.checked_mul(steps));
+    if before.and_then(|before| before.checked_add(running.steps as u64)) != Some(state.step)
+        || running.steps as u64 > steps
+        || running.images != images
+        || state.epoch > u64::from(u32::MAX)
+    {
+        return Err("its counters of steps, epochs and images disagree");
+    }
+    if !(state.learning_rate.is_finite() && state.learning_rate > 0.0) {
+        return Err("its learning rate is not above 0");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -33,6 +33,15 @@ impl Isa {
         }
     }
 
+    /// The name of the family that gives the same bits.
+    #[must_use]
+    pub fn arithmetic(self) -> &'static str {
+        match self {
+            Isa::Avx512 | Isa::Avx2 => "fused",
+            Isa::Portable => "portable",
+        }
+    }
+
     /// Whether this CPU runs it.
     #[must_use]
     pub fn is_available(self) -> bool {

@@ -1,12 +1,16 @@
 //! What the programs share: flags that mean the same everywhere, and how a program ends.
 
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use toile::Device;
 use toile::error::{Error, Result};
 use toile::recipe::limits::THREADS;
+use toile::train::{Stop, StopReason};
 
 /// The last paragraphs of every help text.
 pub const ENVIRONMENT_AND_EXIT_CODES: &str = "\
@@ -20,7 +24,11 @@ Exit codes:
   0 done                          5 reading or writing storage failed
   1 failure, data unobtainable    6 device missing or failed
   2 bad usage or bad input       10 accuracy below --fail-under
-  3 run folder in use             4 numbers not finite";
+  3 run folder in use           130 interrupted, after saving
+  4 numbers not finite          143 terminated, after saving";
+
+/// The exit code of a program that panicked.
+const PANICKED: u8 = 1;
 
 /// What computes.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -71,7 +79,13 @@ pub fn threads(flag: Option<u64>) -> (usize, Option<String>) {
 
 /// Runs a program to its exit code; an error is told on stderr.
 pub fn exit(program: impl FnOnce() -> Result<u8>) -> ExitCode {
-    let code = program().unwrap_or_else(|fault| {
+    // A panic has told its own message; its exit code is that of any failure.
+    let ended = catch_unwind(AssertUnwindSafe(program));
+    let Ok(result) = ended else {
+        tell_error("this is a fault of toile itself; please report it with the lines above");
+        return ExitCode::from(PANICKED);
+    };
+    let code = result.unwrap_or_else(|fault| {
         tell_error(&fault.to_string());
         fault.exit_code()
     });
@@ -81,4 +95,30 @@ pub fn exit(program: impl FnOnce() -> Result<u8>) -> ExitCode {
 /// Tells an error on stderr; where stderr is closed, the exit code has to do.
 pub fn tell_error(text: &str) {
     let _ = writeln!(io::stderr(), "error: {text}");
+}
+
+/// Lets SIGINT and SIGTERM ask a run to stop; a second signal ends the process at once, and so
+/// does the first one while there is nothing to save yet.
+///
+/// # Errors
+/// [`Error::Failure`] if the system refuses a handler.
+#[allow(dead_code, reason = "only train can be stopped and gone on with")]
+pub fn stop_on_signals() -> Result<Stop> {
+    let stop = Stop::default();
+    let reasons = [
+        (SIGINT, Stop::INTERRUPT, StopReason::Interrupted),
+        (SIGTERM, Stop::TERMINATE, StopReason::Terminated),
+    ];
+    let install = || -> io::Result<()> {
+        for (signal, request, reason) in reasons {
+            // Handlers run in this order: the second signal finds what the first one left.
+            let exit_code = i32::from(reason.exit_code());
+            flag::register_conditional_shutdown(signal, exit_code, stop.at_once())?;
+            flag::register(signal, stop.at_once())?;
+            flag::register_usize(signal, stop.requested_flag(), request)?;
+        }
+        Ok(())
+    };
+    install().map_err(|fault| Error::Failure(format!("cannot handle signals: {fault}")))?;
+    Ok(stop)
 }
