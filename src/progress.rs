@@ -38,11 +38,12 @@ pub enum Style {
 
 impl Style {
     /// The style that flags ask for, or else the one that stderr can show: a terminal gets the
-    /// bar unless `TERM` is `dumb` or `CI` is set.
+    /// bar unless `TERM` is `dumb`, `CI` is set, or `RUST_LOG` asks for logs beside it.
     #[must_use]
     pub fn detect(json: bool, quiet: bool) -> Self {
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let live = io::stderr().is_terminal() && !dumb && std::env::var_os("CI").is_none();
+        let plain = ["CI", "RUST_LOG"].iter().any(|name| std::env::var_os(name).is_some());
+        let live = io::stderr().is_terminal() && !dumb && !plain;
         match (json, quiet, live) {
             (true, _, _) => Style::Json,
             (_, true, _) => Style::Quiet,

@@ -165,6 +165,12 @@ impl<'a> Setup<'a> {
         let classes = source.class_names().to_vec();
         let model = Model::new(architecture, classes, execution.device, config.seed)?;
         check_memory(&config, &model)?;
+        tracing::info!(
+            data = %source.directory().display(),
+            isa = isa.name(),
+            threads = execution.threads,
+            "ready to train"
+        );
         let data = resident(&source.load_train()?, execution.device);
         Ok(Setup { execution, isa, config, source, workers, model, data, parts })
     }

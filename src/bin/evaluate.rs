@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap_complete::Shell;
 use toile::error::Result;
 use toile::evaluate::{EvaluateOptions, evaluate};
 use toile::progress::{Progress, Style, evaluation_text};
@@ -49,11 +50,18 @@ struct Flags {
     /// Write the content of evaluation.json to stdout, in one line
     #[arg(long)]
     json: bool,
+
+    /// Write completions for a shell to stdout, and do nothing else
+    #[arg(long, value_name = "SHELL", exclusive = true)]
+    completions: Option<Shell>,
 }
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    common::exit(|| run(&flags))
+    common::exit(|| match flags.completions {
+        Some(shell) => common::write_completions::<Flags>(shell),
+        None => run(&flags),
+    })
 }
 
 fn run(flags: &Flags) -> Result<u8> {

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap_complete::Shell;
 use toile::error::Result;
 use toile::progress::{Progress, Style};
 use toile::recipe::limits::{self, Real, Whole};
@@ -114,6 +115,10 @@ struct Flags {
     /// Show results and errors only
     #[arg(short, long)]
     quiet: bool,
+
+    /// Write completions for a shell to stdout, and do nothing else
+    #[arg(long, value_name = "SHELL", exclusive = true)]
+    completions: Option<Shell>,
 }
 
 /// What a resumed run takes from its folder, or has no use for.
@@ -194,7 +199,10 @@ impl Flags {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    common::exit(|| run(&flags))
+    common::exit(|| match flags.completions {
+        Some(shell) => common::write_completions::<Flags>(shell),
+        None => run(&flags),
+    })
 }
 
 fn run(flags: &Flags) -> Result<u8> {

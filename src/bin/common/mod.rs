@@ -1,16 +1,19 @@
 //! What the programs share: flags that mean the same everywhere, and how a program ends.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use clap::ValueEnum;
+use clap::{CommandFactory, ValueEnum};
+use clap_complete::Shell;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use toile::Device;
 use toile::error::{Error, Result};
 use toile::recipe::limits::THREADS;
 use toile::train::{Stop, StopReason};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 /// The last paragraphs of every help text.
 pub const ENVIRONMENT_AND_EXIT_CODES: &str = "\
@@ -19,6 +22,7 @@ Environment:
   TOILE_ISA          avx512, avx2 or portable, instead of the best that the CPU has
   RAYON_NUM_THREADS  worker threads when --threads is absent
   NO_COLOR           no colours
+  RUST_LOG           logs on stderr: error, warn, info, debug or trace
 
 Exit codes:
   0 done                          5 reading or writing storage failed
@@ -77,8 +81,38 @@ pub fn threads(flag: Option<u64>) -> (usize, Option<String>) {
     (usize::try_from(threads).expect("at most 64"), notice)
 }
 
+/// Writes the completions of a program's flags for a shell to stdout.
+///
+/// # Errors
+/// [`Error::Storage`] if stdout does not take them; a reader that went away is no error.
+pub fn write_completions<Flags: CommandFactory>(shell: Shell) -> Result<u8> {
+    let mut command = Flags::command();
+    let name = command.get_name().to_owned();
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut command, name, &mut script);
+    match io::stdout().write_all(&script) {
+        Err(fault) if fault.kind() != ErrorKind::BrokenPipe => {
+            Err(Error::Storage(format!("cannot write to standard output: {fault}")))
+        }
+        _ => Ok(0),
+    }
+}
+
+/// Lets `RUST_LOG` ask for logs on stderr; without it there are none.
+fn start_logging() {
+    let filter = EnvFilter::builder().with_default_directive(LevelFilter::OFF.into());
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    // Only a program that embeds this one could have set a subscriber before.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter.from_env_lossy())
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && !no_colour)
+        .try_init();
+}
+
 /// Runs a program to its exit code; an error is told on stderr.
 pub fn exit(program: impl FnOnce() -> Result<u8>) -> ExitCode {
+    start_logging();
     // A panic has told its own message; its exit code is that of any failure.
     let ended = catch_unwind(AssertUnwindSafe(program));
     let Ok(result) = ended else {

@@ -103,10 +103,17 @@ impl Session<'_> {
         self.history.sync()?;
         if let Some(weights) = &self.keeper.weights {
             self.run.write(BEST_WEIGHTS, weights)?;
+            tracing::debug!(epoch = self.state.epoch, "wrote the weights that count");
             self.keeper.weights = None;
         }
         if let Some(checkpoint) = &self.keeper.checkpoint {
             self.run.replace(LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, checkpoint)?;
+            tracing::debug!(
+                step = self.state.step,
+                bytes = checkpoint.len(),
+                milliseconds = self.keeper.last_attempt.elapsed().as_millis(),
+                "saved a checkpoint"
+            );
             self.keeper.checkpoint = None;
         }
         Ok(())
