@@ -88,3 +88,28 @@ pub fn chunks3<T: Send, U: Send, V: Send>(
 pub fn all_chunks<T: Sync>(data: &[T], length: usize, test: impl Fn(&[T]) -> bool + Sync) -> bool {
     data.par_chunks(length).all(&test)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    /// One task that panics ends the whole call with its message; nothing waits for ever, and
+    /// the workers are of use afterwards.
+    #[test]
+    fn a_panic_in_a_task_is_the_callers() {
+        let workers = Workers::new(3).unwrap();
+        let mut numbers = [0; 100];
+        let faulty = |i: usize, chunk: &mut [i32]| {
+            assert!(i != 17, "task {i} failed");
+            chunk.fill(1);
+        };
+        let call = || workers.run(|| chunks(&mut numbers, 1, faulty));
+        let panic = catch_unwind(AssertUnwindSafe(call)).unwrap_err();
+        assert_eq!(panic.downcast_ref::<String>().unwrap(), "task 17 failed");
+        assert_eq!(numbers[17], 0);
+        workers.run(|| chunks(&mut numbers, 1, |i, chunk| chunk.fill(i as i32)));
+        assert_eq!(numbers, std::array::from_fn(|i| i as i32));
+    }
+}

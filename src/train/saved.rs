@@ -283,6 +283,7 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Style;
 
     fn checkpoint() -> Checkpoint {
         let config = Config::of_recipe("reference").unwrap();
@@ -335,5 +336,51 @@ mod tests {
         let hash = Sha256::digest(&bytes);
         bytes.extend_from_slice(&hash);
         assert!(matches!(Checkpoint::from_bytes(&bytes), Err(Fault::Refused(_))));
+    }
+
+    /// Whatever part of a save a machine that loses power has done, or undone: what is found is
+    /// the old checkpoint or the new one, whole.
+    #[test]
+    fn every_state_that_a_broken_save_can_leave_loads() {
+        let at = |step| {
+            let mut checkpoint = checkpoint();
+            checkpoint.state.step = step;
+            checkpoint.to_bytes()
+        };
+        let (older, old, new) = (at(1), at(2), at(3));
+        let torn = &new[..new.len() / 2];
+        let mut zeros = new.clone();
+        zeros[100..].fill(0);
+        let gone = None;
+        // What lies under the names last, previous and a temporary one; the steps that may load.
+        let states: [([Option<&[u8]>; 3], u64); 12] = [
+            ([gone, gone, Some(&[])], 0),
+            ([gone, gone, Some(torn)], 0),
+            ([Some(&old), gone, Some(torn)], 2),
+            ([Some(&old), Some(&older), Some(&old)], 2),
+            ([Some(&old), Some(&old), gone], 2),
+            ([Some(&old), Some(&old), Some(torn)], 2),
+            ([Some(&old), Some(&old), Some(&new)], 2),
+            ([Some(&new), Some(&old), gone], 3),
+            // The rename reached the disk and the content did not.
+            ([Some(torn), Some(&old), gone], 2),
+            ([Some(&[]), Some(&old), gone], 2),
+            ([Some(&zeros), Some(&old), gone], 2),
+            ([gone, Some(&old), Some(&new)], 2),
+        ];
+        for (number, (files, step)) in states.iter().enumerate() {
+            let out = tempfile::tempdir().unwrap();
+            let create =
+                || RunFolder::create(out.path(), "d".as_ref(), "r", Some("n".as_ref()), false, "");
+            let path = create().unwrap().path().to_owned();
+            let names = [LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, ".toile-x.tmp"];
+            for (name, content) in names.iter().zip(files) {
+                content.map_or(Ok(()), |content| std::fs::write(path.join(name), content)).unwrap();
+            }
+            let run = RunFolder::open(&path).unwrap();
+            let found = Checkpoint::newest(&run, &mut Progress::new(Style::Quiet)).unwrap();
+            assert_eq!(found.map_or(0, |found| found.state.step), *step, "state {number}");
+            assert!(!path.join(".toile-x.tmp").exists(), "state {number}");
+        }
     }
 }
