@@ -61,7 +61,7 @@ pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary>
             Error::Storage(format!("cannot resolve {}: {fault}", config.data.display()))
         })?;
     }
-    let mut source = Source::locate(&config.data)?;
+    let mut source = Source::obtain(&config.data, progress)?;
     let (rows, columns) = source.image_size();
     let architecture =
         Architecture { network: models::REFERENCE.to_owned(), input: [rows, columns, 1] };
