@@ -23,6 +23,8 @@ fn data_that_cannot_be_had_is_an_error_that_lists_what_was_tried() {
         "TOILE_DATA_DIR: not set",
         "data/fashion-mnist",
         ".keras/datasets/fashion-mnist",
+        // The proxy was asked, not the mirror.
+        "tf-keras-datasets/: train-images-idx3-ubyte.gz: Connection refused",
         "https://storage.googleapis.com/tensorflow/tf-keras-datasets/: ",
         "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/: ",
         "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/: ",

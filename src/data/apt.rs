@@ -52,6 +52,12 @@ Acquire::http::Timeout "10";
 Acquire::https::Timeout "10";
 "##;
 
+/// How apt, dpkg and tar say that the disk is full.
+const FULL_DISK: [&str; 2] = ["No space left on device", "enough free space"];
+
+/// How lines begin that tell why something failed.
+const COMPLAINTS: [&str; 4] = ["E: ", "W: Failed to fetch", "dpkg", "tar: "];
+
 /// An unpacked package, until the value is dropped.
 pub(super) struct Unpacked {
     root: TempDir,
@@ -150,16 +156,17 @@ fn run(
     let first = bytes_in(root);
     let (mut bytes, mut changed) = (first, start);
     loop {
-        match child.try_wait() {
-            Ok(Some(status)) => return Ok(status),
-            Ok(None) => {}
-            Err(fault) => return Err(Failure::Source(format!("{program}: {fault}"))),
-        }
+        let ended = child.try_wait().map_err(|fault| {
+            Failure::Source(format!("{program} cannot be waited for ({fault})"))
+        })?;
         let now = bytes_in(root);
         if now != bytes {
             (bytes, changed) = (now, Instant::now());
         }
         reporter.transferred(what, bytes.saturating_sub(first), None);
+        if let Some(status) = ended {
+            return Ok(status);
+        }
         if changed.elapsed() >= silence || start.elapsed() >= LONGEST_STEP {
             let _ = child.kill();
             let _ = child.wait();
@@ -176,16 +183,19 @@ fn require_success(step: &str, status: ExitStatus, root: &Path) -> Attempt<()> {
     if status.success() {
         return Ok(());
     }
-    Err(Failure::Source(format!("{step} failed ({status}): {}", complaints(root))))
+    let log = fs::read(root.join(LOG)).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    // No other source would help, and this one may be fine.
+    if FULL_DISK.iter().any(|words| log.contains(words)) {
+        return Err(storage("write", root, &io::ErrorKind::StorageFull.into()));
+    }
+    Err(Failure::Source(format!("{step} failed ({status}): {}", complaints(&log))))
 }
 
 /// The last things that apt and dpkg complained of.
-fn complaints(root: &Path) -> String {
-    let log = fs::read(root.join(LOG)).unwrap_or_default();
-    let log = String::from_utf8_lossy(&log);
-    let is_complaint =
-        |line: &&str| ["E: ", "W: ", "dpkg"].iter().any(|start| line.starts_with(start));
-    let mut lines: Vec<&str> = log.lines().filter(is_complaint).rev().take(3).collect();
+fn complaints(log: &str) -> String {
+    let is_complaint = |line: &&str| COMPLAINTS.iter().any(|beginning| line.starts_with(beginning));
+    let mut lines: Vec<&str> = log.lines().filter(is_complaint).rev().take(2).collect();
     lines.reverse();
     printable(&lines.join("; "))
 }

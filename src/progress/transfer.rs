@@ -19,13 +19,12 @@ pub(super) struct Transfer {
 }
 
 impl Transfer {
-    /// File and amount, then speed and remaining time as far as they can be told.
-    fn text(&self) -> String {
+    /// File and amount, then speed and remaining time as far as `seconds` since its start tell.
+    fn text(&self, seconds: f64) -> String {
         let mut text = format!("{}: {}", self.file, bytes(self.bytes));
         if let Some(total) = self.total {
             text += &format!(" of {}", bytes(total));
         }
-        let seconds = self.started.elapsed().as_secs_f64();
         let per_second = (self.bytes - self.held) as f64 / seconds.max(1e-3);
         if per_second >= 1.0 {
             text += &format!(", {}/s", bytes(per_second as u64));
@@ -72,7 +71,7 @@ impl Reporter for Progress {
             return;
         }
         transfer.shown = now;
-        let text = transfer.text();
+        let text = transfer.text(transfer.started.elapsed().as_secs_f64());
         if self.style == Style::Bar {
             self.bar.set_length(total.unwrap_or(0));
             self.bar.set_position(bytes);
@@ -89,5 +88,25 @@ impl Reporter for Progress {
         let received = bytes(transfer.bytes - transfer.held);
         let seconds = transfer.started.elapsed().as_secs_f64();
         self.log_line(&format!("{}: {received} in {}", transfer.file, duration(seconds)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn speed_counts_what_came_since_the_start() {
+        let now = Instant::now();
+        let (held, bytes) = (500_000, 10_500_000);
+        let transfer =
+            |total| Transfer { file: "a.gz".into(), started: now, shown: now, held, bytes, total };
+        let text = transfer(Some(25_500_000)).text(4.0);
+        assert_eq!(text, "a.gz: 10.5 MB of 25.5 MB, 2.5 MB/s, 6s left");
+        assert_eq!(transfer(None).text(4.0), "a.gz: 10.5 MB, 2.5 MB/s");
+        let waiting = Transfer { held: bytes, ..transfer(Some(25_500_000)) };
+        assert_eq!(waiting.text(9.0), "a.gz: 10.5 MB of 25.5 MB");
+        // A mirror that sends more than it announced has nothing left.
+        assert!(transfer(Some(1)).text(4.0).ends_with(", 0s left"));
     }
 }

@@ -2,6 +2,7 @@
 //! programs that only call themselves apt-get.
 
 mod lies;
+#[cfg(unix)]
 mod programs;
 mod server;
 

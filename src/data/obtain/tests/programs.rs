@@ -19,8 +19,10 @@ fn child() {
     let mirrors: Vec<&str> = mirror.as_deref().into_iter().collect();
     let debian = mirror.is_none().then_some(PACKAGE);
     let known = known(&mirrors, debian);
-    let failures = fetch(&known, Path::new(&folder), HASTE, &mut Listener::default()).unwrap();
-    println!("failures: {failures:?}");
+    match fetch(&known, Path::new(&folder), HASTE, &mut Listener::default()) {
+        Ok(failures) => println!("failures: {failures:?}"),
+        Err(error) => println!("exit code {}: {error}", error.exit_code()),
+    }
 }
 
 fn child_process(folder: &Path) -> Command {
@@ -126,4 +128,17 @@ fn programs_that_fail_hang_or_bring_other_files_are_told_of() {
             });
         }
     });
+}
+
+#[test]
+fn a_disk_that_fills_while_programs_write_is_a_storage_fault() {
+    for words in [
+        "E: Failed to fetch x  Error writing to file - write (28: No space left on device)",
+        "E: You don't have enough free space in ./cache/archives/.",
+    ] {
+        let folder = tempdir().unwrap();
+        let told = run_with(&format!("echo \"{words}\"; exit 100"), DPKG_DEB, folder.path());
+        assert!(told.contains("exit code 5: cannot write"), "{told}");
+        assert!(told.contains(folder.path().to_str().unwrap()), "{told}");
+    }
 }
