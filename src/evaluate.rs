@@ -53,7 +53,7 @@ pub fn evaluate(options: &EvaluateOptions, progress: &mut Progress) -> Result<Ev
         }
         (None, None) => DEFAULT_DATA.into(),
     };
-    let mut source = Source::locate(&data)?;
+    let mut source = Source::obtain(&data, progress)?;
     check_fit(&model, &source, &location.weights)?;
     progress.note(&format!("{} on {}", location.weights.display(), source.directory().display()));
     let workers = Workers::new(options.threads).map_err(Error::Failure)?;

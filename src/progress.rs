@@ -5,6 +5,7 @@
 
 mod event;
 mod format;
+mod transfer;
 
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::run_folder::HistoryRow;
 
 use event::Event;
+use transfer::Transfer;
 
 pub use event::{Plan, StopReason, Summary};
 pub use format::evaluation_text;
@@ -22,6 +24,8 @@ pub use format::evaluation_text;
 /// How a bar is kept from costing time, and how long a log stays silent within an epoch.
 const BAR_INTERVAL: Duration = Duration::from_millis(100);
 const HEARTBEAT: Duration = Duration::from_secs(30);
+
+const EPOCH_BAR: &str = "{prefix} [{wide_bar}] {msg}";
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +85,7 @@ pub struct Progress {
     bar: ProgressBar,
     plan: Option<Plan>,
     epoch: Option<Epoch>,
+    transfer: Option<Transfer>,
     shown: Instant,
     fault: Option<io::Error>,
 }
@@ -104,12 +109,21 @@ impl Progress {
         log: Box<dyn Write + Send>,
     ) -> Self {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        let template = ProgressStyle::with_template("{prefix} [{wide_bar}] {msg}");
-        bar.set_style(template.expect("the template is valid").progress_chars("#>-"));
+        bar.set_style(bar_style(EPOCH_BAR));
         // Between epochs there is nothing to draw.
         bar.finish_and_clear();
         let shown = Instant::now();
-        Self { style, results, log, bar, plan: None, epoch: None, shown, fault: None }
+        Self {
+            style,
+            results,
+            log,
+            bar,
+            plan: None,
+            epoch: None,
+            transfer: None,
+            shown,
+            fault: None,
+        }
     }
 
     /// The run begins.
@@ -282,4 +296,9 @@ impl Progress {
             None => Ok(()),
         }
     }
+}
+
+fn bar_style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).expect("the template is valid");
+    style.progress_chars("#>-")
 }

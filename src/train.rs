@@ -90,7 +90,7 @@ pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary>
             Error::Storage(format!("cannot resolve {}: {fault}", config.data.display()))
         })?;
     }
-    let setup = Setup::of(config, &options.execution)?;
+    let setup = Setup::of(config, &options.execution, progress)?;
     let run = RunFolder::create(
         &options.out,
         &setup.config.data,
@@ -134,7 +134,7 @@ pub fn resume(options: &ResumeOptions, progress: &mut Progress) -> Result<Summar
             return Ok(summary);
         }
     }
-    let setup = Setup::of(config, &options.execution)?;
+    let setup = Setup::of(config, &options.execution, progress)?;
     if let Some(checkpoint) = &checkpoint {
         check_data(checkpoint, &setup, &run)?;
     }
@@ -154,9 +154,9 @@ struct Setup<'a> {
 }
 
 impl<'a> Setup<'a> {
-    fn of(config: Config, execution: &'a Execution) -> Result<Setup<'a>> {
+    fn of(config: Config, execution: &'a Execution, progress: &mut Progress) -> Result<Setup<'a>> {
         let isa = Isa::from_environment().map_err(Error::Input)?;
-        let mut source = Source::locate(&config.data)?;
+        let mut source = Source::obtain(&config.data, progress)?;
         let (rows, columns) = source.image_size();
         let architecture =
             Architecture { network: models::REFERENCE.to_owned(), input: [rows, columns, 1] };

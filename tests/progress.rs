@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+use toile::data::Reporter;
 use toile::metrics::{Evaluation, Predictions};
 use toile::progress::{Plan, Progress, StopReason, Style, Summary};
 use toile::run_folder::HistoryRow;
@@ -169,4 +170,33 @@ fn a_signal_gives_its_own_exit_code() {
     assert_eq!(StopReason::EarlyStopping.exit_code(), 0);
     assert_eq!(StopReason::Interrupted.exit_code(), 130);
     assert_eq!(StopReason::Terminated.exit_code(), 143);
+}
+
+#[test]
+fn a_download_is_told_of_to_people_only() {
+    let download = |style| {
+        let (results, log) = (Shared::default(), Shared::default());
+        let streams = (Box::new(results.clone()), Box::new(log.clone()));
+        let mut progress = Progress::to_streams(style, streams.0, streams.1);
+        Reporter::note(&mut progress, "fetching it");
+        // 500 bytes were left by an earlier run, and the mirror of the second file begins again.
+        for (file, bytes) in [("a.gz", 500), ("a.gz", 30_000), ("b.gz", 900), ("b.gz", 0)] {
+            progress.transferred(file, bytes, Some(30_000));
+        }
+        progress.transfer_ended();
+        progress.transferred("c.gz", 2_000_000, None);
+        progress.transfer_ended();
+        progress.transfer_ended();
+        assert_eq!(results.text(), "");
+        log.text()
+    };
+    for style in [Style::Lines, Style::Bar] {
+        let log = download(style);
+        let lines: Vec<_> = log.lines().collect();
+        assert_eq!(lines.len(), 3, "{log}");
+        assert_eq!(lines[0], "fetching it");
+        assert!(lines[1].starts_with("b.gz: 0 B in "), "{log}");
+    }
+    assert_eq!(download(Style::Quiet), "");
+    assert_eq!(download(Style::Json), "");
 }

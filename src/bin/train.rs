@@ -34,8 +34,8 @@ Examples, where train stands for: cargo run --release --bin train --
 #[derive(Debug, Parser)]
 #[command(name = "train", version, allow_negative_numbers = true, after_help = format!("{EXAMPLES}\n\n{}", common::ENVIRONMENT_AND_EXIT_CODES))]
 struct Flags {
-    /// fashion-mnist (found on this machine, see data/README.md), or a folder with the four IDX files, plain or
-    /// gzipped [default: fashion-mnist]
+    /// fashion-mnist (found on this machine or fetched, see data/README.md), or a folder with the
+    /// four IDX files, plain or gzipped [default: fashion-mnist]
     #[arg(long, value_name = "NAME|DIR")]
     data: Option<PathBuf>,
 

@@ -1,20 +1,27 @@
 //! Data sets: where they are found and how they are read.
 //!
 //! A data set is four IDX files: images and labels of a training part and of a test part.
-//! [`Source::locate`] finds and checks them, by name or by directory; the parts are then loaded
-//! one by one, so that test images stay closed until a training is over. Everything here is
-//! bytes in main memory: how they become numbers for a network is not this module's business.
+//! [`Source::locate`] finds and checks them, by name or by directory, and [`Source::obtain`] also
+//! fetches what is not there; the parts are then loaded one by one, so that test images stay
+//! closed until a training is over. Everything here is bytes in main memory: how they become
+//! numbers for a network is not this module's business.
 
+mod apt;
 pub mod batches;
+mod download;
 mod fashion_mnist;
 pub mod idx;
+mod obtain;
+mod places;
 mod source;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::error::Result;
+use places::Place;
+
+pub use obtain::Reporter;
 pub use source::Source;
 
 /// File name of the training images.
@@ -68,27 +75,53 @@ pub struct Split {
 #[derive(Debug)]
 struct KnownDataSet {
     name: &'static str,
+    /// Its name for people.
+    title: &'static str,
     /// In the order of the class numbers.
     class_names: &'static [&'static str],
-    /// File names, and SHA-256 of the unpacked files.
-    sha256: [(&'static str, &'static str); 4],
-    /// Finds a directory that holds all four files.
-    find: fn() -> Result<PathBuf>,
+    files: [KnownFile; 4],
+    /// Where a machine usually keeps it, the first to be looked at first.
+    places: fn() -> Vec<Place>,
+    /// The folder that fetched files go to, one of `places`.
+    folder: &'static str,
+    /// What the names of gzipped files are appended to, to fetch them.
+    mirrors: &'static [&'static str],
+    debian: Option<DebianPackage>,
+}
+
+/// A published file.
+#[derive(Debug)]
+struct KnownFile {
+    /// One of [`FILE_NAMES`].
+    name: &'static str,
+    /// SHA-256 of the unpacked file, in lower-case hexadecimal digits.
+    sha256: &'static str,
+    unpacked_bytes: u64,
+    /// The size of the published `.gz`; other copies may be packed a little differently.
+    packed_bytes: u64,
+}
+
+/// A package of Debian's that holds the four files, gzipped.
+#[derive(Debug)]
+struct DebianPackage {
+    name: &'static str,
+    /// Where an installed package keeps them.
+    directory: &'static str,
 }
 
 impl KnownDataSet {
     /// # Panics
     /// When `file_name` is not one of [`FILE_NAMES`].
     fn sha256_of(&self, file_name: &str) -> &'static str {
-        let entry = self.sha256.iter().find(|(name, _)| *name == file_name);
-        entry.expect("every data set lists all four files").1
+        let entry = self.files.iter().find(|file| file.name == file_name);
+        entry.expect("every data set lists all four files").sha256
     }
 }
 
 /// The name table: another data set is one more file beside this one, and its line here.
 static KNOWN_DATA_SETS: [&KnownDataSet; 1] = [&fashion_mnist::FASHION_MNIST];
 
-/// The names that [`Source::locate`] takes instead of a directory.
+/// The names that [`Source::locate`] and [`Source::obtain`] take instead of a directory.
 pub fn known_names() -> impl Iterator<Item = &'static str> {
     KNOWN_DATA_SETS.iter().map(|known| known.name)
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::idx::{self, IdxContent, IdxFile, IdxHeader};
 use super::{FILE_NAMES, Images, KNOWN_DATA_SETS, KnownDataSet, Split};
+use super::{Reporter, obtain, places};
 use super::{TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS};
 use crate::error::{Error, Result};
 
@@ -45,7 +46,8 @@ struct DataFile {
 impl Source {
     /// Finds a data set by its name, or takes a directory that holds the four files of
     /// [`FILE_NAMES`], plain or gzipped. Checks their presence, their headers and that they
-    /// agree, and reads the training labels, which say what the classes are.
+    /// agree, and reads the training labels, which say what the classes are. Looks at this
+    /// machine only; [`Source::obtain`] looks further.
     ///
     /// # Errors
     /// [`Error::Failure`] when a data set known by name is nowhere to be found;
@@ -54,7 +56,9 @@ impl Source {
     /// [`Error::Storage`] when reading fails.
     pub fn locate(name_or_directory: &Path) -> Result<Source> {
         if let Some(known) = super::known_by_name(name_or_directory.as_os_str()) {
-            let directory = (known.find)()?;
+            let places = (known.places)();
+            let directory = places::first_complete(&places)
+                .ok_or_else(|| places::not_found(known, &places, &[]))?;
             return Source::open(known.name.to_owned(), &directory, Some(known));
         }
         if !fs::metadata(name_or_directory).is_ok_and(|metadata| metadata.is_dir()) {
@@ -68,6 +72,25 @@ impl Source {
             )));
         }
         Source::open(directory_name(name_or_directory), name_or_directory, None)
+    }
+
+    /// Like [`Source::locate`]; a data set known by name that is nowhere on this machine is
+    /// fetched first, from its mirrors or else out of Debian's package, into its folder below the
+    /// current directory. `reporter` hears how that goes. Files appear there whole, with the
+    /// published content, or not at all, whoever else fetches them at the same time; what an
+    /// interrupted run leaves behind, the next one goes on with.
+    ///
+    /// # Errors
+    /// As for [`Source::locate`]; [`Error::Failure`] tells every place and every source that was
+    /// tried. [`Error::Storage`] also when the files cannot be written.
+    pub fn obtain(name_or_directory: &Path, reporter: &mut dyn Reporter) -> Result<Source> {
+        match super::known_by_name(name_or_directory.as_os_str()) {
+            Some(known) => {
+                let directory = obtain::obtain(known, reporter)?;
+                Source::open(known.name.to_owned(), &directory, Some(known))
+            }
+            None => Source::locate(name_or_directory),
+        }
     }
 
     fn open(

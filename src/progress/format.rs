@@ -184,8 +184,18 @@ fn percentage(fraction: f64) -> String {
     format!("{:.2}%", 100.0 * fraction)
 }
 
+/// Bytes in a unit that people read, such as `26.4 MB`; a megabyte has 1,000,000.
+pub(super) fn bytes(count: u64) -> String {
+    match count {
+        0..1_000 => format!("{count} B"),
+        1_000..1_000_000 => format!("{:.1} kB", count as f64 / 1e3),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", count as f64 / 1e6),
+        _ => format!("{:.1} GB", count as f64 / 1e9),
+    }
+}
+
 /// At most 7 characters.
-fn duration(seconds: f64) -> String {
+pub(super) fn duration(seconds: f64) -> String {
     const MINUTE: u64 = 60;
     const HOUR: u64 = 60 * MINUTE;
     const DAY: u64 = 24 * HOUR;
@@ -239,6 +249,20 @@ mod tests {
             (f64::NAN, "0s"),
         ] {
             assert_eq!(duration(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn bytes_are_counted_in_thousands() {
+        for (count, expected) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1_000, "1.0 kB"),
+            (29_515, "29.5 kB"),
+            (26_421_880, "26.4 MB"),
+            (2_000_000_000, "2.0 GB"),
+        ] {
+            assert_eq!(bytes(count), expected);
         }
     }
 
