@@ -60,6 +60,7 @@
 //! | [`run_folder`] | the folder of a run: claimed, written, found again |
 //! | [`checkpoint`] | model files |
 //! | [`metrics`] | from answers to accuracy, precision, recall and confusion |
+//! | [`plots`] | the pictures of a run folder |
 //! | [`progress`] | what people and programs see of a run |
 //! | [`train`], [`evaluate`] | the calls behind the programs of the same names |
 //!
@@ -84,6 +85,7 @@ pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+pub mod plots;
 pub mod progress;
 pub mod recipe;
 pub mod run_folder;

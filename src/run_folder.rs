@@ -39,6 +39,18 @@ pub const REPORT_TEXT: &str = "classification_report.txt";
 pub const REPORT_JSON: &str = "classification_report.json";
 /// The answer to each test image.
 pub const PREDICTIONS: &str = "predictions.csv";
+/// Loss, accuracy and learning rate over the epochs.
+pub const TRAINING_CURVES: &str = "training_curves.png";
+/// What was taken for what, in images.
+pub const CONFUSION_MATRIX: &str = "confusion_matrix.png";
+/// What was taken for what, in percent of each true class.
+pub const CONFUSION_MATRIX_NORMALIZED: &str = "confusion_matrix_normalized.png";
+/// Test images and the answers to them.
+pub const SAMPLE_PREDICTIONS: &str = "sample_predictions.png";
+/// The wrong answers of which the model was most certain.
+pub const WORST_ERRORS: &str = "worst_errors.png";
+/// How many images each class has in each part of the data.
+pub const CLASS_DISTRIBUTION: &str = "class_distribution.png";
 
 /// What is known of a step whose numbers were not finite.
 pub const FAILED_STEP: &str = "failed_step.json";
@@ -65,16 +77,28 @@ const FILES: &[&str] = &[
     REPORT_JSON,
     PREDICTIONS,
     FAILED_STEP,
-    "training_curves.png",
-    "confusion_matrix.png",
-    "confusion_matrix_normalized.png",
-    "sample_predictions.png",
-    "worst_errors.png",
-    "class_distribution.png",
+    TRAINING_CURVES,
+    CONFUSION_MATRIX,
+    CONFUSION_MATRIX_NORMALIZED,
+    SAMPLE_PREDICTIONS,
+    WORST_ERRORS,
+    CLASS_DISTRIBUTION,
 ];
 
 /// What a run writes when it ends; the first one is written last.
-const RESULTS: &[&str] = &[EVALUATION, PREDICTIONS, REPORT_TEXT, REPORT_JSON, FAILED_STEP];
+const RESULTS: &[&str] = &[
+    EVALUATION,
+    PREDICTIONS,
+    REPORT_TEXT,
+    REPORT_JSON,
+    FAILED_STEP,
+    TRAINING_CURVES,
+    CONFUSION_MATRIX,
+    CONFUSION_MATRIX_NORMALIZED,
+    SAMPLE_PREDICTIONS,
+    WORST_ERRORS,
+    CLASS_DISTRIBUTION,
+];
 
 /// A run folder that this process has claimed until the value is dropped.
 #[derive(Debug)]

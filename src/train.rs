@@ -1,6 +1,8 @@
 //! A training run from its settings to its results: the calls behind the `train` program.
 
+mod conclude;
 mod parts;
+mod resume;
 mod saved;
 mod session;
 mod stop;
@@ -13,22 +15,21 @@ use toile_kernels::threads::Workers;
 use toile_kernels::{BITS_VERSION, Device, Isa};
 
 use crate::checkpoint::{Architecture, Model};
-use crate::data::{self, Source, Split};
+use crate::data::{self, Source};
 use crate::error::{Error, Result};
-use crate::evaluate::{evaluate_split, resident};
-use crate::metrics::Evaluation;
+use crate::evaluate::resident;
 use crate::models;
 use crate::ops::gather::Resident;
 use crate::progress::{Plan, Progress};
-use crate::recipe::{Config, Overrides};
-use crate::run_folder::{
-    CONFIG, EVALUATION, Environment, PREDICTIONS, REPORT_JSON, REPORT_TEXT, RunFolder,
-};
+use crate::recipe::Config;
+use crate::run_folder::{CONFIG, Environment, RunFolder};
+use conclude::conclude;
 use parts::Parts;
 use saved::{Checkpoint, Origin};
 use session::Session;
 
 pub use crate::progress::{StopReason, Summary};
+pub use resume::{ResumeOptions, resume};
 pub use stop::Stop;
 
 /// The most numbers that one result of a training batch has: 1 GiB. About ten such results are
@@ -61,21 +62,6 @@ pub struct TrainOptions {
     pub execution: Execution,
 }
 
-/// A run to go on with. Its settings are those of its folder, but for these.
-#[derive(Clone, Debug)]
-pub struct ResumeOptions {
-    /// The run folder, or a link to it.
-    pub run: PathBuf,
-    /// Another number of epochs, not below those that were begun.
-    pub epochs: Option<usize>,
-    /// Another limit on steps, not below those that were made.
-    pub max_steps: Option<u64>,
-    /// Another interval between checkpoints, in steps.
-    pub save_every: Option<u64>,
-    /// With what it is computed.
-    pub execution: Execution,
-}
-
 /// Trains as `options` say, writes the run folder and reports to `progress`.
 ///
 /// # Errors
@@ -100,45 +86,6 @@ pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary>
         &setup.config.to_toml(),
     )?;
     setup.complete(&run, None, progress)
-}
-
-/// Goes on with a run as if it had never stopped. A run that has finished is only told of.
-///
-/// # Errors
-/// Every [`Error`]; [`Error::Input`] if settings, data or build are others than the run's.
-pub fn resume(options: &ResumeOptions, progress: &mut Progress) -> Result<Summary> {
-    let run = RunFolder::open(&options.run)?;
-    let changed = Overrides {
-        epochs: options.epochs,
-        max_steps: options.max_steps,
-        save_every: options.save_every,
-        ..Overrides::default()
-    };
-    let path = run.file(CONFIG);
-    if !path.is_file() {
-        return Err(Error::Input(format!(
-            "{} holds no {CONFIG}: the run was stopped before it began; start it again",
-            run.path().display()
-        )));
-    }
-    let config = Config::resolve(&Overrides::load(&path)?, &changed)?;
-    let checkpoint = Checkpoint::newest(&run, progress)?;
-    if let Some(checkpoint) = &checkpoint {
-        check_origin(checkpoint, &config, &run)?;
-        if let Some(summary) = finished(checkpoint, &config, &run) {
-            progress.note(
-                "this run has finished; nothing is left to do. To train on, raise the limit that \
-                 ended it: --epochs or --max-steps",
-            );
-            progress.ended(&summary)?;
-            return Ok(summary);
-        }
-    }
-    let setup = Setup::of(config, &options.execution, progress)?;
-    if let Some(checkpoint) = &checkpoint {
-        check_data(checkpoint, &setup, &run)?;
-    }
-    setup.complete(&run, checkpoint, progress)
 }
 
 /// Everything that a run starts from.
@@ -188,7 +135,7 @@ impl<'a> Setup<'a> {
         let start = Instant::now();
         let summary = workers.run(|| {
             let stop = &execution.stop;
-            let start_with = (model, data, parts);
+            let start_with = (model, data, parts.clone());
             let mut session = match checkpoint {
                 None => Session::new(&config, run, stop, origin, start_with)?,
                 Some(checkpoint) => {
@@ -203,7 +150,10 @@ impl<'a> Setup<'a> {
             stop.answer_by_saving();
             let ended = session.run(progress)?;
             let evaluation = match ended.reason.exit_code() {
-                0 => Some(conclude(&session.into_best()?, &mut source, run)?),
+                0 => {
+                    let model = session.into_best()?;
+                    Some(conclude(&model, &ended, &mut source, &parts, run)?)
+                }
                 _ => None,
             };
             Ok(Summary {
@@ -261,99 +211,6 @@ fn describe(source: &Source) -> serde_json::Value {
         "directory": source.directory().display().to_string(),
         "sha256": source.fingerprint(),
     })
-}
-
-/// Evaluates the model that counts on the test images and writes the results; what says that
-/// the run has finished comes last.
-fn conclude(model: &Model, source: &mut Source, run: &RunFolder) -> Result<Evaluation> {
-    let test: Split = source.load_test()?;
-    Environment::record_data(run, &describe(source))?;
-    let (predictions, evaluation) = evaluate_split(model, &test)?;
-    let json = |value: serde_json::Result<Vec<u8>>| value.expect("plain values");
-    let report = evaluation.report();
-    run.write(PREDICTIONS, predictions.to_csv().as_bytes())?;
-    run.write(REPORT_TEXT, report.to_string().as_bytes())?;
-    run.write(REPORT_JSON, &json(serde_json::to_vec_pretty(&report)))?;
-    run.write(EVALUATION, &json(serde_json::to_vec_pretty(&evaluation)))?;
-    Ok(evaluation)
-}
-
-/// The summary of a run that has nothing left to do.
-fn finished(checkpoint: &Checkpoint, config: &Config, run: &RunFolder) -> Option<Summary> {
-    let state = &checkpoint.state;
-    let reason = state.limit_reached(config)?;
-    let evaluation = std::fs::read(run.file(EVALUATION)).ok()?;
-    let cut_short = u64::from(state.running.steps > 0);
-    Some(Summary {
-        run: run.path().to_owned(),
-        reason,
-        epochs: state.epoch - 1 + cut_short,
-        steps: state.step,
-        best_epoch: state.early_stopping.best_epoch().map(u64::from),
-        seconds: 0.0,
-        evaluation: Some(serde_json::from_slice(&evaluation).ok()?),
-    })
-}
-
-/// Checks that settings and build are those of the checkpoint.
-fn check_origin(checkpoint: &Checkpoint, config: &Config, run: &RunFolder) -> Result<()> {
-    let Checkpoint { origin, state, .. } = checkpoint;
-    let folder = run.path().display();
-    let differences = config.differences(&origin.config);
-    if !differences.is_empty() {
-        return Err(Error::Input(format!(
-            "{}: these settings are not those that the run was begun with: {}; put them back, or \
-             start a new run",
-            run.file(CONFIG).display(),
-            differences.join("; ")
-        )));
-    }
-    let arithmetic = Isa::from_environment().map_err(Error::Input)?.arithmetic();
-    if (origin.bits_version, origin.arithmetic.as_str()) != (BITS_VERSION, arithmetic) {
-        return Err(Error::Input(format!(
-            "{folder} was begun by toile {} with {} arithmetic, version {}; this one has {} \
-             arithmetic, version {}, and would end with other weights: go on with the toile, the \
-             kind of processor and the TOILE_ISA that it was begun with, or start a new run",
-            origin.toile.escape_debug(),
-            origin.arithmetic.escape_debug(),
-            origin.bits_version,
-            arithmetic,
-            BITS_VERSION
-        )));
-    }
-    let begun = state.epoch - u64::from(state.running.steps == 0);
-    let limits = [
-        ("--epochs", Some(config.epochs as u64), begun, "epoch"),
-        ("--max-steps", config.max_steps, state.step, "step"),
-    ];
-    for (flag, limit, reached, unit) in limits {
-        if let Some(limit) = limit.filter(|&limit| limit < reached) {
-            return Err(Error::Input(format!(
-                "{flag} {limit}: the run in {folder} has reached {unit} {reached} already; expected \
-                 {reached} or more"
-            )));
-        }
-    }
-    Ok(())
-}
-
-/// Checks that the data is the one that the run was begun with.
-fn check_data(checkpoint: &Checkpoint, setup: &Setup, run: &RunFolder) -> Result<()> {
-    for (&name, found) in setup.source.fingerprint() {
-        match checkpoint.origin.data.get(name) {
-            Some(expected) if expected != found => {
-                return Err(Error::Input(format!(
-                    "{}: {name} has changed since the run in {} was begun: expected SHA-256 \
-                     {}, found {found}; put the file back, or start a new run",
-                    setup.source.directory().display(),
-                    run.path().display(),
-                    expected.escape_debug()
-                )));
-            }
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// Refuses batches whose results would not fit a common machine's memory.

@@ -294,8 +294,35 @@ fn a_run_leaves_what_it_promises() {
     assert_eq!((&evaluation["parameters"], &evaluation["images"]), (&538_346.into(), &10.into()));
     assert_eq!(read("predictions.csv").lines().count(), 11);
     assert!(read("classification_report.txt").contains("macro avg"));
-    for checkpoint in ["last.ckpt", "previous.ckpt"] {
-        assert!(run.join(checkpoint).is_file(), "{checkpoint}");
+    let mut files: Vec<_> = std::fs::read_dir(&run)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    files.sort();
+    let promised = [
+        ".toile.lock",
+        "best.safetensors",
+        "class_distribution.png",
+        "classification_report.json",
+        "classification_report.txt",
+        "config.toml",
+        "confusion_matrix.png",
+        "confusion_matrix_normalized.png",
+        "env.json",
+        "evaluation.json",
+        "last.ckpt",
+        "metrics.jsonl",
+        "predictions.csv",
+        "previous.ckpt",
+        "sample_predictions.png",
+        "training_curves.png",
+        "training_history.csv",
+        "worst_errors.png",
+    ];
+    assert_eq!(files, promised);
+    for picture in files.iter().filter(|name| name.ends_with(".png")) {
+        let bytes = std::fs::read(run.join(picture)).unwrap();
+        image::load_from_memory(&bytes).unwrap_or_else(|fault| panic!("{picture}: {fault}"));
     }
     check_model_file(&std::fs::read(run.join("best.safetensors")).unwrap());
 

@@ -164,6 +164,12 @@ impl Source {
         self.train.images.header.count
     }
 
+    /// The class number of each training image.
+    #[must_use]
+    pub fn train_labels(&self) -> &[u8] {
+        &self.train_labels
+    }
+
     /// The number of test images.
     #[must_use]
     pub fn test_count(&self) -> usize {

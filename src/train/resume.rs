@@ -1,0 +1,144 @@
+//! Going on with a run that was stopped, and what must not have changed since.
+
+use std::path::PathBuf;
+
+use toile_kernels::{BITS_VERSION, Isa};
+
+use super::saved::Checkpoint;
+use super::{Execution, Setup, Summary};
+use crate::error::{Error, Result};
+use crate::progress::Progress;
+use crate::recipe::{Config, Overrides};
+use crate::run_folder::{CONFIG, EVALUATION, RunFolder};
+
+/// A run to go on with. Its settings are those of its folder, but for these.
+#[derive(Clone, Debug)]
+pub struct ResumeOptions {
+    /// The run folder, or a link to it.
+    pub run: PathBuf,
+    /// Another number of epochs, not below those that were begun.
+    pub epochs: Option<usize>,
+    /// Another limit on steps, not below those that were made.
+    pub max_steps: Option<u64>,
+    /// Another interval between checkpoints, in steps.
+    pub save_every: Option<u64>,
+    /// With what it is computed.
+    pub execution: Execution,
+}
+
+/// Goes on with a run as if it had never stopped. A run that has finished is only told of.
+///
+/// # Errors
+/// Every [`Error`]; [`Error::Input`] if settings, data or build are others than the run's.
+pub fn resume(options: &ResumeOptions, progress: &mut Progress) -> Result<Summary> {
+    let run = RunFolder::open(&options.run)?;
+    let changed = Overrides {
+        epochs: options.epochs,
+        max_steps: options.max_steps,
+        save_every: options.save_every,
+        ..Overrides::default()
+    };
+    let path = run.file(CONFIG);
+    if !path.is_file() {
+        return Err(Error::Input(format!(
+            "{} holds no {CONFIG}: the run was stopped before it began; start it again",
+            run.path().display()
+        )));
+    }
+    let config = Config::resolve(&Overrides::load(&path)?, &changed)?;
+    let checkpoint = Checkpoint::newest(&run, progress)?;
+    if let Some(checkpoint) = &checkpoint {
+        check_origin(checkpoint, &config, &run)?;
+        if let Some(summary) = finished(checkpoint, &config, &run) {
+            progress.note(
+                "this run has finished; nothing is left to do. To train on, raise the limit that \
+                 ended it: --epochs or --max-steps",
+            );
+            progress.ended(&summary)?;
+            return Ok(summary);
+        }
+    }
+    let setup = Setup::of(config, &options.execution, progress)?;
+    if let Some(checkpoint) = &checkpoint {
+        check_data(checkpoint, &setup, &run)?;
+    }
+    setup.complete(&run, checkpoint, progress)
+}
+
+/// The summary of a run that has nothing left to do.
+fn finished(checkpoint: &Checkpoint, config: &Config, run: &RunFolder) -> Option<Summary> {
+    let state = &checkpoint.state;
+    let reason = state.limit_reached(config)?;
+    let evaluation = std::fs::read(run.file(EVALUATION)).ok()?;
+    let cut_short = u64::from(state.running.steps > 0);
+    Some(Summary {
+        run: run.path().to_owned(),
+        reason,
+        epochs: state.epoch - 1 + cut_short,
+        steps: state.step,
+        best_epoch: state.early_stopping.best_epoch().map(u64::from),
+        seconds: 0.0,
+        evaluation: Some(serde_json::from_slice(&evaluation).ok()?),
+    })
+}
+
+/// Checks that settings and build are those of the checkpoint.
+fn check_origin(checkpoint: &Checkpoint, config: &Config, run: &RunFolder) -> Result<()> {
+    let Checkpoint { origin, state, .. } = checkpoint;
+    let folder = run.path().display();
+    let differences = config.differences(&origin.config);
+    if !differences.is_empty() {
+        return Err(Error::Input(format!(
+            "{}: these settings are not those that the run was begun with: {}; put them back, or \
+             start a new run",
+            run.file(CONFIG).display(),
+            differences.join("; ")
+        )));
+    }
+    let arithmetic = Isa::from_environment().map_err(Error::Input)?.arithmetic();
+    if (origin.bits_version, origin.arithmetic.as_str()) != (BITS_VERSION, arithmetic) {
+        return Err(Error::Input(format!(
+            "{folder} was begun by toile {} with {} arithmetic, version {}; this one has {} \
+             arithmetic, version {}, and would end with other weights: go on with the toile, the \
+             kind of processor and the TOILE_ISA that it was begun with, or start a new run",
+            origin.toile.escape_debug(),
+            origin.arithmetic.escape_debug(),
+            origin.bits_version,
+            arithmetic,
+            BITS_VERSION
+        )));
+    }
+    let begun = state.epoch - u64::from(state.running.steps == 0);
+    let limits = [
+        ("--epochs", Some(config.epochs as u64), begun, "epoch"),
+        ("--max-steps", config.max_steps, state.step, "step"),
+    ];
+    for (flag, limit, reached, unit) in limits {
+        if let Some(limit) = limit.filter(|&limit| limit < reached) {
+            return Err(Error::Input(format!(
+                "{flag} {limit}: the run in {folder} has reached {unit} {reached} already; expected \
+                 {reached} or more"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Checks that the data is the one that the run was begun with.
+fn check_data(checkpoint: &Checkpoint, setup: &Setup, run: &RunFolder) -> Result<()> {
+    for (&name, found) in setup.source.fingerprint() {
+        match checkpoint.origin.data.get(name) {
+            Some(expected) if expected != found => {
+                return Err(Error::Input(format!(
+                    "{}: {name} has changed since the run in {} was begun: expected SHA-256 \
+                     {}, found {found}; put the file back, or start a new run",
+                    setup.source.directory().display(),
+                    run.path().display(),
+                    expected.escape_debug()
+                )));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
