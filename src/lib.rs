@@ -61,7 +61,7 @@
 //! | [`checkpoint`] | model files |
 //! | [`metrics`] | from answers to accuracy, precision, recall and confusion |
 //! | [`progress`] | what people and programs see of a run |
-//! | [`train`], [`evaluate`] | the calls behind the programs of the same names |
+//! | [`train`], [`evaluate`], [`predict`] | the calls behind the programs of the same names |
 //!
 //! The numbers themselves are computed by the crate [`toile_kernels`], whose front page is the
 //! menu of all kernels. Who may import whom is the table in `tests/layering.rs`, which is kept.
@@ -84,6 +84,7 @@ pub mod models;
 pub mod nn;
 pub mod ops;
 pub mod optim;
+pub mod predict;
 pub mod progress;
 pub mod recipe;
 pub mod run_folder;
