@@ -29,6 +29,10 @@ pub const MAX_SIDE: u32 = 16_384;
 /// megapixels (192 MB) passes and a small file that unfolds without end does not.
 pub const MAX_DECODED_BYTES: u64 = 256 << 20;
 
+/// The most bytes that a PNG's notes, such as its colour profile, may take: its decoder unfolds
+/// them with nobody asking. The decoder's limit does not count the pixels.
+const MAX_PNG_NOTE_BYTES: u64 = 8 << 20;
+
 /// The kinds of image that are read, for messages.
 const FORMATS: &str = "PNG, JPEG, GIF, BMP, WebP, TIFF, PNM";
 
@@ -105,7 +109,7 @@ pub fn decode(bytes: &[u8]) -> std::result::Result<Picture, String> {
     }
     let explain = |fault| explain(name, &fault);
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
-    reader.limits(limits());
+    reader.limits(limits(format));
     let mut decoder = reader.into_decoder().map_err(explain)?;
     let (width, height) = decoder.dimensions();
     if width == 0 || height == 0 {
@@ -127,11 +131,14 @@ pub fn decode(bytes: &[u8]) -> std::result::Result<Picture, String> {
     })
 }
 
-fn limits() -> Limits {
+fn limits(format: ImageFormat) -> Limits {
     let mut limits = Limits::default();
     limits.max_image_width = Some(MAX_SIDE);
     limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_DECODED_BYTES);
+    limits.max_alloc = Some(match format {
+        ImageFormat::Png => MAX_PNG_NOTE_BYTES,
+        _ => MAX_DECODED_BYTES,
+    });
     limits
 }
 
@@ -201,12 +208,12 @@ fn has_jpeg_end(bytes: &[u8]) -> bool {
 fn is_animated(format: ImageFormat, bytes: &[u8]) -> bool {
     let content = Cursor::new(bytes);
     match format {
-        ImageFormat::Png => PngDecoder::with_limits(content, limits())
+        ImageFormat::Png => PngDecoder::with_limits(content, limits(format))
             .and_then(|decoder| decoder.is_apng())
             .unwrap_or(false),
         ImageFormat::WebP => WebPDecoder::new(content).is_ok_and(|decoder| decoder.has_animation()),
         ImageFormat::Gif => GifDecoder::new(content).is_ok_and(|mut decoder| {
-            decoder.set_limits(limits()).is_ok()
+            decoder.set_limits(limits(format)).is_ok()
                 && matches!(decoder.into_frames().nth(1), Some(Ok(_)))
         }),
         _ => false,
