@@ -62,7 +62,7 @@
 //! | [`metrics`] | from answers to accuracy, precision, recall and confusion |
 //! | [`plots`] | the pictures of a run folder |
 //! | [`progress`] | what people and programs see of a run |
-//! | [`train`], [`evaluate`] | the calls behind the programs of the same names |
+//! | [`train`], [`evaluate`], [`predict`] | the calls behind the programs of the same names |
 //!
 //! The numbers themselves are computed by the crate [`toile_kernels`], whose front page is the
 //! menu of all kernels. Who may import whom is the table in `tests/layering.rs`, which is kept.
@@ -86,6 +86,7 @@ pub mod nn;
 pub mod ops;
 pub mod optim;
 pub mod plots;
+pub mod predict;
 pub mod progress;
 pub mod recipe;
 pub mod run_folder;
