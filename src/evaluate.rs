@@ -45,7 +45,7 @@ pub struct EvaluateOptions {
 pub fn evaluate(options: &EvaluateOptions, progress: &mut Progress) -> Result<Evaluation> {
     Isa::from_environment().map_err(Error::Input)?;
     let location = ModelLocation::find(&options.model)?;
-    let model = Model::load(&location.weights, options.device)?;
+    let model = Model::find(&location, options.device)?;
     let data = match (&options.data, &location.run) {
         (Some(data), _) => data.clone(),
         (None, Some(run)) => {

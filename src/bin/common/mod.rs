@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use toile::Device;
-use toile::error::{Error, Result};
+use toile::error::{Error, Result, plain};
 use toile::recipe::limits::THREADS;
 
 /// The last paragraphs of every help text.
@@ -80,5 +80,7 @@ pub fn exit(program: impl FnOnce() -> Result<u8>) -> ExitCode {
 
 /// Tells an error on stderr; where stderr is closed, the exit code has to do.
 pub fn tell_error(text: &str) {
-    let _ = writeln!(io::stderr(), "error: {text}");
+    // Paths and names may hold anything, also what a terminal would obey.
+    let lines: Vec<_> = text.lines().map(plain).collect();
+    let _ = writeln!(io::stderr(), "error: {}", lines.join("\n"));
 }
