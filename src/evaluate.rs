@@ -10,6 +10,7 @@ use toile_kernels::{Buffer, Device, Isa};
 use crate::checkpoint::Model;
 use crate::data::{Source, Split};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::metrics::{Evaluation, Predictions};
 use crate::ops::gather::Resident;
 use crate::progress::Progress;
@@ -55,6 +56,10 @@ pub fn evaluate(options: &EvaluateOptions, progress: &mut Progress) -> Result<Ev
     };
     let mut source = Source::locate(&data)?;
     check_fit(&model, &source, &location.weights)?;
+    let (rows, columns) = source.image_size();
+    // While images are brought to the device, there are two copies.
+    let bytes = 2 * (source.test_count() * rows * columns) as u64;
+    memory::require(bytes, "take a smaller test file")?;
     progress.note(&format!("{} on {}", location.weights.display(), source.directory().display()));
     let workers = Workers::new(options.threads).map_err(Error::Failure)?;
     let test = source.load_test()?;

@@ -14,20 +14,29 @@ use crate::checkpoint::{Architecture, Model};
 use crate::data::{self, Source, Split};
 use crate::error::{Error, Result};
 use crate::evaluate::{evaluate_split, resident};
+use crate::memory;
 use crate::metrics::Evaluation;
 use crate::models;
+use crate::nn::Summary as NetworkSummary;
 use crate::progress::{Plan, Progress};
 use crate::recipe::Config;
 use crate::run_folder::{
     CONFIG, ENVIRONMENT, EVALUATION, Environment, PREDICTIONS, REPORT_TEXT, RunFolder,
 };
+use crate::shape::Shape;
 use session::{Parts, Session};
 
 pub use crate::progress::{StopReason, Summary};
 
-/// The most numbers that one result of a training batch has: 1 GiB. About ten such results are
-/// alive at once.
+/// The most numbers that one result of a training batch has: 1 GiB.
 const MOST_NUMBERS: usize = 1 << 28;
+
+/// About so many results as large as the largest are alive at once in a step, as measured.
+const RESULTS_ALIVE: usize = 10;
+
+/// About so many copies of the weights are alive at once: gradients, moments, the best epoch's,
+/// and those on their way to checkpoints, as measured.
+const COPIES_OF_WEIGHTS: usize = 16;
 
 /// A run to be made: its settings, and all that does not decide its weights.
 #[derive(Clone, Debug)]
@@ -66,10 +75,11 @@ pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary>
     let architecture =
         Architecture { network: models::REFERENCE.to_owned(), input: [rows, columns, 1] };
     let parts = Parts::of(&config, source.train_count())?;
+    check_batch(&config, &parts)?;
+    check_memory(&config, &parts, &source, &architecture)?;
     let workers = Workers::new(options.threads).map_err(Error::Failure)?;
     let classes = source.class_names().to_vec();
     let model = Model::new(architecture, classes, options.device, config.seed)?;
-    check_memory(&config, &model)?;
     let data = resident(&source.load_train()?, options.device);
 
     let name = options.name.as_deref();
@@ -121,18 +131,51 @@ fn conclude(model: &Model, test: &Split, run: &RunFolder) -> Result<Evaluation> 
     Ok(evaluation)
 }
 
-/// Refuses batches whose results would not fit a common machine's memory.
-fn check_memory(config: &Config, model: &Model) -> Result<()> {
-    let largest = model.network.summary().largest_result();
-    if config.batch_size.saturating_mul(largest) > MOST_NUMBERS {
-        let [rows, columns, _] = model.architecture.input;
+/// Refuses batches that the training part cannot fill. A `limit` below the batch size is meant:
+/// its images are then one batch.
+fn check_batch(config: &Config, parts: &Parts) -> Result<()> {
+    let most = parts.validation.start;
+    if config.batch_size > most {
         return Err(Error::Input(format!(
-            "--batch-size: for images of {rows} by {columns} pixels, expected at most {}, found {}",
-            MOST_NUMBERS / largest,
+            "--batch-size: {most} images are left to train on beside {} for validation, so \
+             expected at most {most}, found {}; choose a smaller one",
+            parts.validation.len(),
             config.batch_size
         )));
     }
     Ok(())
+}
+
+/// Refuses images that the network does not take, batches whose results would not fit a common
+/// machine's memory, and runs that would not fit this one's.
+fn check_memory(
+    config: &Config,
+    parts: &Parts,
+    source: &Source,
+    architecture: &Architecture,
+) -> Result<()> {
+    let [rows, columns, _] = architecture.input;
+    let classes = source.class_names().len();
+    let layers =
+        models::layers(&architecture.network, architecture.input, classes).map_err(|fault| {
+            let directory = source.directory().display();
+            Error::Input(format!("{directory}: {fault}; scale the images, or take others"))
+        })?;
+    let summary = NetworkSummary::of(&layers, Shape::new(&architecture.input));
+    let batch = config.batch_size.min(parts.training);
+    let largest = summary.largest_result();
+    if batch.saturating_mul(largest) > MOST_NUMBERS {
+        return Err(Error::Input(format!(
+            "--batch-size: for images of {rows} by {columns} pixels, expected at most {}, found \
+             {batch}; choose a smaller one",
+            MOST_NUMBERS / largest,
+        )));
+    }
+    let numbers = RESULTS_ALIVE * batch * largest + COPIES_OF_WEIGHTS * summary.parameters();
+    let images = source.train_count() + source.test_count();
+    // While images are brought to the device, there are two copies.
+    let bytes = 4 * numbers as u64 + 2 * (images * rows * columns) as u64;
+    memory::require(bytes, "choose a smaller --batch-size, or fewer or smaller images")
 }
 
 fn write_environment(run: &RunFolder, isa: Isa, threads: usize, source: &Source) -> Result<()> {

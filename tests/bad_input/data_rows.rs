@@ -72,6 +72,7 @@ pub fn rows() -> Vec<Row> {
         training(16, "a test label that is no class", |f| set_label(&test_labels(f), 3, 10), [TEST_LABELS, "at most 9", "label 10 at index 3", "correct the labels"]),
         training(17, "test images of another size", |f| fs::write(test_images(f), image_bytes(TEST_COUNT, 32, 32)).unwrap(), [TEST_IMAGES, "28x28 pixels", "32x32", "fetch both again"]),
         evaluating(17, "images of another size than the model's", |f| { for (path, count) in [(train_images(f), TRAIN_COUNT), (test_images(f), TEST_COUNT)] { fs::write(path, image_bytes(count, 32, 32)).unwrap(); } }, ["run/best.safetensors", "28 by 28", "32 by 32", "choose the data set"]),
+        training(17, "images too small for the network", |f| { for (path, count) in [(train_images(f), TRAIN_COUNT), (test_images(f), TEST_COUNT)] { fs::write(path, image_bytes(count, 4, 5)).unwrap(); } }, ["data", "24 to 128 pixels", "4 by 5", "scale the images"]),
         training(18, "a directory", |f| { fs::remove_file(train_images(f)).unwrap(); fs::create_dir(train_images(f)).unwrap(); }, [TRAIN_IMAGES, "expected a regular file", "a directory", RIGHT_FILE]),
         training(18, "a file over the limit", |f| File::options().write(true).open(train_images(f)).unwrap().set_len(3 << 30).unwrap(), [TRAIN_IMAGES, "at most 2147483648", "3221225472 bytes", RIGHT_FILE]),
         evaluating(18, "a named pipe without a writer", |f| make_pipe(&test_labels(f)), [TEST_LABELS, "expected a regular file", "a pipe", RIGHT_FILE]),

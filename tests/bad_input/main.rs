@@ -6,6 +6,7 @@
 // Named pipes, exit codes and peaks of memory as Unix has them.
 #![cfg(unix)]
 
+mod command_rows;
 mod data_rows;
 mod harness;
 #[path = "../idx_files/mod.rs"]
@@ -20,7 +21,7 @@ const MOST_MORE_MEMORY: u64 = 64 << 20;
 #[test]
 fn every_bad_input_is_told_and_costs_nothing() {
     let good = Good::make();
-    let tables: [Vec<Row>; 2] = [data_rows::rows(), model_rows::rows()];
+    let tables: [Vec<Row>; 3] = [data_rows::rows(), model_rows::rows(), command_rows::rows()];
     let mut faults = Vec::new();
     let mut slowest = 0.0_f64;
     println!(
