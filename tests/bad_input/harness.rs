@@ -118,6 +118,10 @@ pub struct Good {
 }
 
 impl Good {
+    /// Makes all that rows are spoilt from.
+    ///
+    /// A program is charged with the most memory that this process ever took before it. That can
+    /// make a row look worse than it is, never better, as long as it is less than good runs take.
     pub fn make() -> Good {
         let folder = tempfile::tempdir().unwrap();
         write_data(&folder.path().join("data"));
@@ -127,12 +131,14 @@ impl Good {
             ("evaluate", "evaluate run".to_owned()),
         ];
         for (program, command) in commands {
-            let row = Row::works(0, "a good run", |_| (), &command, |_| true);
-            let streams = tempfile::tempdir().unwrap();
-            let used = wait(start(&row, folder.path(), streams.path())).expect("a good run ends");
-            let told = fs::read_to_string(streams.path().join("stderr")).unwrap();
-            assert!(used.status.success(), "{command}: {told}");
-            peaks.insert(program, used.rusage.maxrss);
+            peaks.insert(program, peak_of(&command, folder.path()));
+            let floor = peak_of(&format!("{program} --version"), folder.path());
+            println!(
+                "{program}: MiB of a good run {}, of none {}",
+                peaks[program] >> 20,
+                floor >> 20
+            );
+            assert!(floor < peaks[program], "{program} is charged with this test's own memory");
         }
         Good { folder, peaks }
     }
@@ -140,18 +146,6 @@ impl Good {
     /// The peak memory of a good call of the row's program.
     pub fn peak_bytes(&self, row: &Row) -> u64 {
         self.peaks[row.command.split_whitespace().next().unwrap()]
-    }
-
-    /// The peak memory of the good calls.
-    pub fn peaks(&self) -> &BTreeMap<&'static str, u64> {
-        &self.peaks
-    }
-
-    /// The peak memory that a program is charged with that does nothing.
-    pub fn floor_bytes(&self) -> u64 {
-        let row = Row::works(0, "nothing", |_| (), "train --version", |_| true);
-        let streams = tempfile::tempdir().unwrap();
-        wait(start(&row, self.folder.path(), streams.path())).expect("it ends").rusage.maxrss
     }
 
     /// Runs a row in a folder of its own.
@@ -196,6 +190,16 @@ impl Good {
         let peak_bytes = used.map_or(0, |used| used.rusage.maxrss);
         Outcome { exit_code, seconds, peak_bytes, faults }
     }
+}
+
+/// The peak memory of a command that does its work.
+fn peak_of(command: &str, folder: &Path) -> u64 {
+    let row = Row::works(0, "good", |_| (), command, |_| true);
+    let streams = tempfile::tempdir().unwrap();
+    let used = wait(start(&row, folder, streams.path())).expect("it ends");
+    let told = fs::read_to_string(streams.path().join("stderr")).unwrap();
+    assert!(used.status.success(), "{command}: {told}");
+    used.rusage.maxrss
 }
 
 /// Starts a row's program in `folder`, deaf to the environment, with its output in files.
