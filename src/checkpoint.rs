@@ -3,31 +3,35 @@
 //! The metadata says which network it is, its classes and how pixels become numbers, so a file
 //! is complete by itself. Reading one executes nothing and trusts nothing.
 
-use std::collections::HashMap;
+mod file;
+mod header;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
 
-use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use toile_kernels::Device;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
 use crate::models;
 use crate::nn::{Sequential, Summary};
 use crate::ops::gather::Normalization;
+use crate::run_folder::{BEST_WEIGHTS, EVALUATION, ModelLocation};
 use crate::shape::Shape;
+use header::{Entry, Header, MAX_START_BYTES};
 
 /// The version of the model files that this build writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
 /// The largest model file that is read, in bytes.
 pub const MAX_FILE_BYTES: u64 = 1 << 30;
-
-/// The longest header that is read, in bytes: names, shapes and metadata.
-const MAX_HEADER_BYTES: u64 = 1 << 20;
 
 /// The longest name of a class, in characters.
 const MAX_CLASS_NAME: usize = 100;
@@ -119,14 +123,43 @@ impl Model {
         tensors
     }
 
+    /// Reads a model file. Of one in a run folder, the weights must be those that the run's
+    /// `evaluation.json`, if there is one, speaks of.
+    ///
+    /// # Errors
+    /// [`Error::Input`] that names the file and what is wrong with it; [`Error::Storage`] when
+    /// reading fails.
+    pub fn find(location: &ModelLocation, device: Device) -> Result<Model> {
+        let model = Model::load(&location.weights, device)?;
+        let evaluated = location.run.as_ref().map(|run| run.join(EVALUATION));
+        let is_best = location.weights.file_name() == Some(OsStr::new(BEST_WEIGHTS));
+        if let Some(path) = evaluated.filter(|path| is_best && path.is_file()) {
+            file::check_hash(&location.weights, &model.weights_sha256(), &path)?;
+        }
+        Ok(model)
+    }
+
     /// Reads a model file.
     ///
     /// # Errors
-    /// [`Error::Input`] that names the file and what is wrong with it.
+    /// [`Error::Input`] that names the file and what is wrong with it; [`Error::Storage`] when
+    /// reading fails.
     pub fn load(path: &Path, device: Device) -> Result<Model> {
-        let bytes = read_whole(path)?;
-        Model::from_bytes(&bytes, device)
-            .map_err(|fault| Error::Input(format!("{}: {fault}", path.display())))
+        let (mut file, file_bytes) = file::open(path)?;
+        let input = |fault| Error::Input(format!("{}: {fault}", path.display()));
+        let mut read = |most, bytes: &mut Vec<u8>| {
+            let outcome = file.by_ref().take(most).read_to_end(bytes);
+            outcome.map_err(|fault| file::cannot_read(path, &fault))
+        };
+        let mut bytes = Vec::new();
+        read(MAX_START_BYTES, &mut bytes)?;
+        let header = Header::parse(&bytes, file_bytes).map_err(|f| input(not_a_model(&f)))?;
+        // Nothing larger is read or allocated before the header is known to fit a network.
+        let mut model = Model::of_header(&header, device).map_err(input)?;
+        bytes.drain(..header.data_start);
+        read(header.data_bytes().saturating_sub(bytes.len()) as u64, &mut bytes)?;
+        model.set_tensors(&header, &bytes).map_err(input)?;
+        Ok(model)
     }
 
     /// Reads the content of a model file.
@@ -134,88 +167,102 @@ impl Model {
     /// # Errors
     /// A text that says what is wrong with it.
     pub fn from_bytes(bytes: &[u8], device: Device) -> std::result::Result<Model, String> {
-        let not_a_model = |fault| format!("this is no model file of toile: {fault}");
-        check_header_size(bytes).map_err(not_a_model)?;
-        let (_, header) =
-            SafeTensors::read_metadata(bytes).map_err(|f| not_a_model(f.to_string()))?;
-        let file = SafeTensors::deserialize(bytes).map_err(|f| not_a_model(f.to_string()))?;
-        let metadata = header.metadata().clone().unwrap_or_default();
+        let header = Header::parse(bytes, bytes.len() as u64).map_err(|f| not_a_model(&f))?;
+        let mut model = Model::of_header(&header, device)?;
+        model.set_tensors(&header, &bytes[header.data_start..])?;
+        Ok(model)
+    }
+
+    /// The network that a header describes, with initial numbers; the header's tensors are
+    /// those of the network.
+    fn of_header(header: &Header, device: Device) -> std::result::Result<Model, String> {
         let field = |name: &str| {
-            metadata.get(name).ok_or_else(|| not_a_model(format!("its metadata lacks `{name}`")))
+            let lacks = || {
+                format!(
+                    "its metadata lacks `{name}`, as those of checkpoints and of other programs do"
+                )
+            };
+            header.metadata.get(name).ok_or_else(|| not_a_model(&lacks()))
         };
         check_version(field("format_version")?)?;
         let architecture: Architecture = parse("architecture", field("architecture")?)?;
         let classes: Vec<String> = parse("classes", field("classes")?)?;
-        check_classes(&classes)?;
+        check_classes(&classes).map_err(|fault| not_a_model(&fault))?;
         let normalization: Normalization = parse("preprocessing", field("preprocessing")?)?;
         if !(normalization.offset.is_finite() && normalization.divisor.is_normal()) {
-            return Err("its `preprocessing` is not finite".into());
+            return Err(not_a_model("its `preprocessing` is not finite"));
         }
-        // The file must be as large as the network before anything that large is allocated.
         let layers = models::layers(&architecture.network, architecture.input, classes.len())
-            .map_err(|fault| fault.to_string())?;
-        let expected = Summary::of(&layers, Shape::new(&architecture.input)).parameters();
-        let found: usize = file.tensors().iter().map(|(_, t)| t.data().len() / 4).sum();
-        if found != expected {
-            return Err(format!("it holds {found} numbers, its network has {expected}"));
-        }
+            .map_err(|fault| not_a_model(&shortened(&fault.to_string())))?;
+        let summary = Summary::of(&layers, Shape::new(&architecture.input));
+        check_tensors(header, &summary.tensors)?;
         let mut model =
             Model::new(architecture, classes, device, 0).map_err(|fault| fault.to_string())?;
         model.normalization = normalization;
-        model.set_tensors(&file)?;
         Ok(model)
     }
 
-    /// Takes over all tensors of a file, or none and says all that is wrong.
-    fn set_tensors(&mut self, file: &SafeTensors) -> std::result::Result<(), String> {
-        let mut faults = Vec::new();
-        let mut found = Vec::new();
-        for p in self.network.parameters().iter() {
-            match file.tensor(p.name()) {
-                Err(_) => faults.push(format!("{} is missing", p.name())),
-                Ok(t) if t.dtype() != Dtype::F32 => {
-                    faults.push(format!("{} is {:?}, expected F32", p.name(), t.dtype()));
-                }
-                Ok(t) if t.shape() != p.shape().dims() => faults.push(format!(
-                    "{} has shape {:?}, expected {}",
-                    p.name(),
-                    t.shape(),
-                    p.shape()
-                )),
-                Ok(t) => {
-                    let numbers = t.data().chunks_exact(4);
-                    let values: Vec<f32> = numbers
-                        .map(|b| f32::from_le_bytes(b.try_into().expect("chunks of four")))
-                        .collect();
-                    if values.iter().any(|x| !x.is_finite()) {
-                        faults.push(format!("{} holds numbers that are not finite", p.name()));
-                    }
-                    found.push((p.name().to_owned(), values));
-                }
-            }
+    /// Takes over all tensors of a file, or none. The header is that of [`Model::of_header`].
+    fn set_tensors(&mut self, header: &Header, data: &[u8]) -> std::result::Result<(), String> {
+        if data.len() != header.data_bytes() {
+            return Err("the file changed while it was read; start again".into());
         }
-        let known = |name: &str| self.network.parameters().iter().any(|p| p.name() == name);
-        let surplus = file.names().into_iter().filter(|name| !known(name));
-        faults.extend(surplus.map(|name| format!("{} is not known", name.escape_debug())));
+        let numbers = |entry: &Entry| {
+            let [begin, end] = entry.data_offsets;
+            let numbers = data[begin..end].chunks_exact(4);
+            numbers.map(|b| f32::from_le_bytes(b.try_into().expect("chunks of four")))
+        };
+        let not_finite = |(_, entry): &&(String, Entry)| numbers(entry).any(|x| !x.is_finite());
+        let faults: Vec<_> =
+            header.tensors.iter().filter(not_finite).map(|(name, _)| name.as_str()).collect();
         if !faults.is_empty() {
-            let more = faults.len().saturating_sub(MOST_FAULTS);
-            faults.truncate(MOST_FAULTS);
-            let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-            return Err(format!("its tensors do not fit the network: {}{more}", faults.join("; ")));
+            return Err(format!(
+                "expected finite numbers, found others in {}: its training failed or the file is \
+                 damaged; take another model",
+                faults.join(", ")
+            ));
         }
-        for (name, values) in found {
-            self.network.parameters_mut().set(&name, &values);
+        for (name, entry) in &header.tensors {
+            let values: Vec<f32> = numbers(entry).collect();
+            self.network.parameters_mut().set(name, &values);
         }
         Ok(())
     }
 }
 
-fn check_header_size(bytes: &[u8]) -> std::result::Result<(), String> {
-    let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
-    if length > MAX_HEADER_BYTES {
-        return Err(format!("a header has at most {MAX_HEADER_BYTES} bytes, this one {length}"));
+/// Checks that a file holds the tensors of a network and no others; says all that is wrong.
+fn check_tensors(header: &Header, expected: &[(String, Shape)]) -> std::result::Result<(), String> {
+    let mut faults = Vec::new();
+    let found: HashMap<&str, &Entry> =
+        header.tensors.iter().map(|(name, entry)| (name.as_str(), entry)).collect();
+    for (name, shape) in expected {
+        match found.get(name.as_str()) {
+            None => faults.push(format!("{name} is missing")),
+            Some(t) if t.dtype != Dtype::F32 => {
+                faults.push(format!("{name} is {:?}, expected F32", t.dtype));
+            }
+            Some(t) if t.shape != shape.dims() => {
+                let found = shortened(&format!("{:?}", t.shape));
+                faults.push(format!("{name} has shape {found}, expected {shape}"));
+            }
+            Some(_) => {}
+        }
     }
-    Ok(())
+    let known: HashSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
+    let surplus = header.tensors.iter().filter(|(name, _)| !known.contains(name.as_str()));
+    faults.extend(surplus.map(|(name, _)| format!("{} is not known", shortened(name))));
+    if faults.is_empty() {
+        return Ok(());
+    }
+    let more = faults.len().saturating_sub(MOST_FAULTS);
+    faults.truncate(MOST_FAULTS);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    Err(not_a_model(&format!("its tensors do not fit its network: {}{more}", faults.join("; "))))
+}
+
+/// A fault of a file that training never writes, and what to do about it.
+fn not_a_model(fault: &str) -> String {
+    format!("{fault}; give a run folder, or a best.safetensors as training writes it")
 }
 
 fn check_version(text: &str) -> std::result::Result<(), String> {
@@ -225,10 +272,10 @@ fn check_version(text: &str) -> std::result::Result<(), String> {
             "its format version is {version}, this build reads up to {FORMAT_VERSION}: use a \
              newer toile"
         )),
-        _ => Err(format!(
-            "its format version is {:.20}, expected a number from 1",
-            text.escape_debug().to_string()
-        )),
+        _ => Err(not_a_model(&format!(
+            "its format version is {}, expected a number from 1",
+            shortened(text)
+        ))),
     }
 }
 
@@ -247,27 +294,10 @@ fn check_classes(classes: &[String]) -> std::result::Result<(), String> {
 }
 
 fn parse<'a, T: Deserialize<'a>>(field: &str, text: &'a str) -> std::result::Result<T, String> {
-    serde_json::from_str(text).map_err(|fault| format!("its `{field}` cannot be read: {fault}"))
-}
-
-/// A file's content, if it is a regular file of at most [`MAX_FILE_BYTES`].
-fn read_whole(path: &Path) -> Result<Vec<u8>> {
-    let input = |fault: String| Error::Input(format!("{}: {fault}", path.display()));
-    let cannot_read = |fault: std::io::Error| input(format!("cannot read the model: {fault}"));
-    let metadata = std::fs::metadata(path).map_err(cannot_read)?;
-    if !metadata.is_file() {
-        return Err(input("expected a model file, found no regular file".into()));
-    }
-    if metadata.len() > MAX_FILE_BYTES {
-        return Err(input(format!(
-            "a model file has at most {MAX_FILE_BYTES} bytes, this one has {}",
-            metadata.len()
-        )));
-    }
-    let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(cannot_read)?;
-    file.take(MAX_FILE_BYTES).read_to_end(&mut bytes).map_err(cannot_read)?;
-    Ok(bytes)
+    serde_json::from_str(text).map_err(|fault| {
+        let fault = shortened(&fault.to_string());
+        not_a_model(&format!("its `{field}` cannot be read: {fault}"))
+    })
 }
 
 /// The content of a safetensors file, a function of tensors and metadata alone: the library
@@ -293,107 +323,4 @@ pub(crate) fn serialize<'a>(
 /// A value as JSON text.
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain values")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn model() -> Model {
-        let architecture = Architecture { network: "reference".into(), input: [28, 28, 1] };
-        Model::new(architecture, vec!["a".into(), "b".into(), "c".into()], Device::Cpu, 7).unwrap()
-    }
-
-    #[test]
-    fn a_file_gives_the_same_model() {
-        let model = model();
-        let again = Model::from_bytes(&model.to_bytes(), Device::Cpu).unwrap();
-        assert_eq!(again.weights_sha256(), model.weights_sha256());
-        assert_eq!(again.classes, model.classes);
-        assert_eq!(again.normalization, model.normalization);
-        assert_eq!(again.architecture, model.architecture);
-    }
-
-    /// The hash is that of the data part of the file itself.
-    #[test]
-    fn the_hash_is_of_the_files_data() {
-        let bytes = model().to_bytes();
-        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-        let hash = Sha256::digest(&bytes[8 + header..]);
-        let text: String = hash.iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(model().weights_sha256(), text);
-    }
-
-    #[test]
-    fn faults_are_listed_together() {
-        let bytes = model().to_bytes();
-        // The same length, so that the header's size still holds.
-        let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
-        let text = String::from_utf8(bytes[8..8 + header].to_vec()).unwrap();
-        let text = text.replace("conv1.bias", "conv9.bias").replace("\"bn2.beta\"", "\"bn2.bata\"");
-        let broken = [&bytes[..8], text.as_bytes(), &bytes[8 + header..]].concat();
-        let fault = Model::from_bytes(&broken, Device::Cpu).err().unwrap();
-        for part in ["conv1.bias is missing", "bn2.beta is missing", "conv9.bias is not known"] {
-            assert!(fault.contains(part), "{fault}");
-        }
-    }
-
-    #[test]
-    fn numbers_that_are_not_finite_are_refused() {
-        let mut bytes = model().to_bytes();
-        let end = bytes.len();
-        bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
-        let fault = Model::from_bytes(&bytes, Device::Cpu).err().unwrap();
-        assert!(fault.contains("not finite"), "{fault}");
-    }
-
-    #[test]
-    fn cut_and_garbled_files_are_refused() {
-        let bytes = model().to_bytes();
-        for broken in [&bytes[..0], &bytes[..7], &bytes[..100], &bytes[..bytes.len() - 1]] {
-            assert!(Model::from_bytes(broken, Device::Cpu).is_err());
-        }
-        let mut newer = bytes.clone();
-        let at = newer.windows(20).position(|w| w == b"\"format_version\":\"1\"").unwrap();
-        newer[at + 18] = b'9';
-        let fault = Model::from_bytes(&newer, Device::Cpu).err().unwrap();
-        assert!(fault.contains("format version is 9"), "{fault}");
-    }
-
-    /// The content of a file with this metadata and no tensors.
-    fn empty(architecture: &str, classes: &str) -> Vec<u8> {
-        let metadata = [
-            ("format_version", "1"),
-            ("architecture", architecture),
-            ("classes", classes),
-            ("preprocessing", "{\"offset\":0.0,\"divisor\":255.0}"),
-        ];
-        serialize([], metadata.map(|(name, value)| (name, value.to_owned())))
-    }
-
-    #[test]
-    fn hostile_metadata_is_refused_before_anything_is_allocated() {
-        let good = "{\"network\":\"reference\",\"input\":[28,28,1]}";
-        let many = format!("[{}]", vec!["\"a\""; 300].join(","));
-        let long = format!("[\"{}\"]", "a".repeat(70_000));
-        let cases = [
-            (good, "[\"a\"]", "holds 0 numbers"),
-            ("{\"network\":\"reference\",\"input\":[128,128,1]}", "[\"a\"]", "holds 0 numbers"),
-            ("{\"network\":\"reference\",\"input\":[999999999,28,1]}", "[\"a\"]", "24 to 128"),
-            ("{\"network\":\"huge\",\"input\":[28,28,1]}", "[\"a\"]", "no network"),
-            ("[[[[", "[\"a\"]", "`architecture` cannot be read"),
-            (good, "[]", "classes"),
-            (good, &many, "classes"),
-            (good, &long, "class 0"),
-            (good, "[\"a\",\"\\u001b[2J\"]", "class 1"),
-        ];
-        for (architecture, classes, words) in cases {
-            let fault =
-                Model::from_bytes(&empty(architecture, classes), Device::Cpu).err().unwrap();
-            assert!(fault.contains(words), "{words}: {fault}");
-        }
-        let mut header = vec![0xff; 7];
-        header.push(0x7f);
-        assert!(Model::from_bytes(&header, Device::Cpu).is_err());
-    }
 }

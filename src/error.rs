@@ -43,3 +43,27 @@ impl Error {
         }
     }
 }
+
+/// The longest piece of outside text that a message repeats, in characters.
+const LONGEST_PIECE: usize = 200;
+
+/// Text from outside, such as a path or a name in a file, with everything that a terminal could
+/// obey, or not show, escaped.
+#[must_use]
+pub fn plain(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut plain, c| {
+        match c {
+            '\'' | '"' | '\\' => plain.push(c),
+            _ => plain.extend(c.escape_debug()),
+        }
+        plain
+    })
+}
+
+/// The [`plain`] start of a text from outside that may have any length.
+pub(crate) fn shortened(text: &str) -> String {
+    match text.char_indices().nth(LONGEST_PIECE) {
+        Some((end, _)) => plain(&text[..end]) + "...",
+        None => plain(text),
+    }
+}

@@ -10,6 +10,7 @@ use toile_kernels::{Buffer, Device, Isa};
 use crate::checkpoint::Model;
 use crate::data::{Source, Split};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::metrics::{Evaluation, Predictions};
 use crate::ops::gather::Resident;
 use crate::progress::Progress;
@@ -45,7 +46,7 @@ pub struct EvaluateOptions {
 pub fn evaluate(options: &EvaluateOptions, progress: &mut Progress) -> Result<Evaluation> {
     Isa::from_environment().map_err(Error::Input)?;
     let location = ModelLocation::find(&options.model)?;
-    let model = Model::load(&location.weights, options.device)?;
+    let model = Model::find(&location, options.device)?;
     let data = match (&options.data, &location.run) {
         (Some(data), _) => data.clone(),
         (None, Some(run)) => {
@@ -55,6 +56,10 @@ pub fn evaluate(options: &EvaluateOptions, progress: &mut Progress) -> Result<Ev
     };
     let mut source = Source::obtain(&data, progress)?;
     check_fit(&model, &source, &location.weights)?;
+    let (rows, columns) = source.image_size();
+    // While images are brought to the device, there are two copies.
+    let bytes = 2 * (source.test_count() * rows * columns) as u64;
+    memory::require(bytes, "take a smaller test file")?;
     progress.note(&format!("{} on {}", location.weights.display(), source.directory().display()));
     let workers = Workers::new(options.threads).map_err(Error::Failure)?;
     let test = source.load_test()?;

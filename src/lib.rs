@@ -80,6 +80,7 @@ pub mod data;
 pub mod error;
 pub mod evaluate;
 pub mod gradcheck;
+mod memory;
 pub mod metrics;
 pub mod models;
 pub mod nn;

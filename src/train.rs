@@ -5,6 +5,7 @@ mod parts;
 mod resume;
 mod saved;
 mod session;
+mod size;
 mod stop;
 
 use std::ffi::OsString;
@@ -27,14 +28,11 @@ use conclude::conclude;
 use parts::Parts;
 use saved::{Checkpoint, Origin};
 use session::Session;
+use size::{check_batch, check_memory};
 
 pub use crate::progress::{StopReason, Summary};
 pub use resume::{ResumeOptions, resume};
 pub use stop::Stop;
-
-/// The most numbers that one result of a training batch has: 1 GiB. About ten such results are
-/// alive at once.
-const MOST_NUMBERS: usize = 1 << 28;
 
 /// With what a run is computed, and how it is asked to stop: nothing here decides its weights.
 #[derive(Clone, Debug)]
@@ -108,10 +106,11 @@ impl<'a> Setup<'a> {
         let architecture =
             Architecture { network: models::REFERENCE.to_owned(), input: [rows, columns, 1] };
         let parts = Parts::of(&config, source.train_count())?;
+        check_batch(&config, &parts)?;
+        check_memory(&config, &parts, &source, &architecture)?;
         let workers = Workers::new(execution.threads).map_err(Error::Failure)?;
         let classes = source.class_names().to_vec();
         let model = Model::new(architecture, classes, execution.device, config.seed)?;
-        check_memory(&config, &model)?;
         tracing::info!(
             data = %source.directory().display(),
             isa = isa.name(),
@@ -211,18 +210,4 @@ fn describe(source: &Source) -> serde_json::Value {
         "directory": source.directory().display().to_string(),
         "sha256": source.fingerprint(),
     })
-}
-
-/// Refuses batches whose results would not fit a common machine's memory.
-fn check_memory(config: &Config, model: &Model) -> Result<()> {
-    let largest = model.network.summary().largest_result();
-    if config.batch_size.saturating_mul(largest) > MOST_NUMBERS {
-        let [rows, columns, _] = model.architecture.input;
-        return Err(Error::Input(format!(
-            "--batch-size: for images of {rows} by {columns} pixels, expected at most {}, found {}",
-            MOST_NUMBERS / largest,
-            config.batch_size
-        )));
-    }
-    Ok(())
 }

@@ -19,7 +19,17 @@ const LAYERS: &[&[&str]] = &[
     &["ops"],
     &["nn"],
     // The parts of a run, each usable without a run.
-    &["checkpoint", "data", "metrics", "models", "optim", "recipe", "run_folder", "schedule"],
+    &[
+        "checkpoint",
+        "data",
+        "memory",
+        "metrics",
+        "models",
+        "optim",
+        "recipe",
+        "run_folder",
+        "schedule",
+    ],
     // What people see of a run, made from its parts.
     &["plots", "progress"],
     &["evaluate", "predict", "train"],

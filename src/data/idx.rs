@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 /// images of 28 x 28 pixels.
 pub const MAX_FILE_BYTES: u64 = 2 << 30;
 
+/// What to do about a file that was damaged on its way.
+const FETCH_AGAIN: &str = "fetch the file again";
+
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 const UNSIGNED_BYTE: u8 = 0x08;
 
@@ -160,7 +163,8 @@ impl Reader {
             return Err(input(
                 path,
                 format!(
-                    "the file has {bytes_on_disk} bytes, more than the limit of {MAX_FILE_BYTES}"
+                    "the file has {bytes_on_disk} bytes, expected at most {MAX_FILE_BYTES}; put the \
+                     right file there"
                 ),
             ));
         }
@@ -214,17 +218,14 @@ impl Reader {
         let bytes_read = self.bytes_read;
         // The decoder has a header except while it reads one: at the start, or after a member.
         let problem = match (decoder.header().is_some(), bytes_read) {
-            (false, 0) if cut => "truncated gzip header".to_owned(),
-            (false, 0) => format!("damaged gzip header ({error})"),
-            (false, _) => {
-                format!("the gzip data is followed by bytes that are not gzip data ({error})")
-            }
-            (true, _) if cut => {
-                format!("truncated gzip data, it ends after {bytes_read} unpacked bytes")
-            }
+            (false, 0) if cut => "a truncated gzip header".to_owned(),
+            (false, 0) => format!("a damaged gzip header ({error})"),
+            (false, _) => format!("bytes after its end that are not gzip data ({error})"),
+            (true, _) if cut => format!("truncated gzip data after {bytes_read} unpacked bytes"),
             (true, _) => format!("damaged gzip data ({error})"),
         };
-        input(&self.path, format!("{problem}; fetch the file again"))
+        let expected = "expected one whole gzip stream";
+        input(&self.path, format!("{expected}, found {problem}; {FETCH_AGAIN}"))
     }
 
     /// `found` bytes where `header` announces another number; a gzip stream was not read further
@@ -241,7 +242,7 @@ impl Reader {
             &self.path,
             format!(
                 "the header announces {count} items of {item_bytes} bytes, {expected} bytes in all, \
-                 but the body has {at_least}{found} bytes ({items} whole items); fetch the file again"
+                 but the body has {at_least}{found} bytes ({items} whole items); {FETCH_AGAIN}"
             ),
         )
     }
@@ -255,20 +256,21 @@ fn parse_header(bytes: &[u8], content: IdxContent) -> std::result::Result<IdxHea
     let (expected, found) = (content.header_bytes(), bytes.len());
     if (found as u64) < expected {
         return Err(format!(
-            "truncated IDX header: {found} bytes, expected {expected}; fetch the file again"
+            "truncated IDX header: {found} bytes, expected {expected}; {FETCH_AGAIN}"
         ));
     }
     let dimensions: Vec<u32> = bytes[4..].chunks_exact(4).map(BigEndian::read_u32).collect();
     if dimensions.contains(&0) {
         return Err(format!(
-            "the header announces sizes {dimensions:?}, expected no zero among them"
+            "the header announces sizes {dimensions:?}, expected no zero among them; {FETCH_AGAIN}"
         ));
     }
     let body_bytes =
         dimensions.iter().try_fold(1_u64, |product, &size| product.checked_mul(u64::from(size)));
     if body_bytes.is_none_or(|body_bytes| body_bytes > MAX_FILE_BYTES - expected) {
         return Err(format!(
-            "the header announces sizes {dimensions:?}, too large: the limit is {MAX_FILE_BYTES} bytes"
+            "the header announces sizes {dimensions:?}, expected at most {MAX_FILE_BYTES} bytes in \
+             all; {FETCH_AGAIN}"
         ));
     }
     let size = |index: usize| dimensions.get(index).map_or(1, |&size| size as usize);
@@ -283,19 +285,20 @@ fn check_magic(magic: [u8; 4], content: IdxContent) -> std::result::Result<(), S
     let expected = format!("expected {} (0x{expected:08x})", content.name());
     let [first, second, element_type, rank] = magic;
     Err(if (first, second) != (0, 0) {
-        format!("not an IDX file: it begins with 0x{found:08x}, {expected}")
+        format!("not an IDX file: it begins with 0x{found:08x}, {expected}; {FETCH_AGAIN}")
     } else if element_type != UNSIGNED_BYTE {
         let name = element_type_name(element_type);
         format!(
-            "unsupported element type 0x{element_type:02x} ({name}), expected 0x08 (unsigned byte)"
+            "unsupported element type 0x{element_type:02x} ({name}), expected 0x08 (unsigned byte); \
+             convert the file"
         )
     } else if let Some(other) = IdxContent::of_magic(magic) {
         format!(
-            "the file holds {} (0x{found:08x}), {expected}; are two files exchanged?",
+            "the file holds {} (0x{found:08x}), {expected}; if two files are exchanged, rename them",
             other.name()
         )
     } else {
-        format!("the file has {rank} dimensions (0x{found:08x}), {expected}")
+        format!("the file has {rank} dimensions (0x{found:08x}), {expected}; convert the file")
     })
 }
 
@@ -315,7 +318,7 @@ fn require_regular(path: &Path, metadata: &fs::Metadata) -> Result<()> {
         return Ok(());
     }
     let found = if metadata.is_dir() { "a directory" } else { "a pipe, socket or device" };
-    Err(input(path, format!("{found}, expected a regular file")))
+    Err(input(path, format!("{found}, expected a regular file; put the right file there")))
 }
 
 fn cannot_open(path: &Path, error: &io::Error) -> Error {
@@ -329,7 +332,10 @@ fn cannot_open(path: &Path, error: &io::Error) -> Error {
         io::ErrorKind::NotADirectory
         | io::ErrorKind::InvalidInput
         | io::ErrorKind::InvalidFilename => {
-            input(path, format!("cannot be opened ({error}); check the path"))
+            input(path, format!("cannot be opened ({error}), expected an IDX file; check the path"))
+        }
+        _ if path.is_symlink() => {
+            input(path, format!("cannot be opened ({error}), expected an IDX file; check the link"))
         }
         _ => cannot_read(path, error),
     }

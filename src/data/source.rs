@@ -197,7 +197,7 @@ impl Part {
         let labels = DataFile::open(directory, labels, IdxContent::Labels)?;
         if images.header.count != labels.header.count {
             return Err(Error::Input(format!(
-                "{} has {} images, but {} has {} labels; both must be of the same data set",
+                "{} has {} images, but {} has {} labels, expected as many; fetch both again",
                 images.path.display(),
                 images.header.count,
                 labels.path.display(),
@@ -252,7 +252,8 @@ fn require_presence(directory: &Path) -> Result<()> {
         return Ok(());
     }
     Err(Error::Input(format!(
-        "{}: no such file as {}, plain or with .gz; a data directory must hold all four of {}",
+        "{}: no such file as {}, plain or with .gz; a data directory must hold all four of \
+         {}: put them there, or give another --data",
         directory.display(),
         missing.join(", "),
         FILE_NAMES.join(", "),
@@ -266,8 +267,8 @@ fn require_same_size(train: &DataFile, test: &DataFile) -> Result<()> {
     }
     let ((train_rows, train_columns), (test_rows, test_columns)) = (size(train), size(test));
     Err(Error::Input(format!(
-        "{} has images of {train_rows}x{train_columns} pixels, but {} of {test_rows}x{test_columns}; \
-         both must be of the same data set",
+        "{} has images of {train_rows}x{train_columns} pixels, but {} of {test_rows}x{test_columns}, \
+         expected one size; fetch both again",
         train.path.display(),
         test.path.display(),
     )))
@@ -300,7 +301,8 @@ fn check_labels(path: &Path, labels: &[u8], classes: usize) -> Result<()> {
     match labels.iter().position(|&label| usize::from(label) >= classes) {
         None => Ok(()),
         Some(index) => Err(Error::Input(format!(
-            "{}: label {} at index {index}, expected at most {}, the highest of the training labels",
+            "{}: label {} at index {index}, expected at most {}, the highest of the training labels; \
+             correct the labels",
             path.display(),
             labels[index],
             classes - 1,

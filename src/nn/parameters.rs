@@ -99,6 +99,11 @@ impl Requests {
         self.0.len()
     }
 
+    /// Names and shapes of all parameters that were asked for.
+    pub fn tensors(&self) -> Vec<(String, Shape)> {
+        self.0.iter().map(|request| (request.name.clone(), request.shape)).collect()
+    }
+
     /// How many numbers the requests from number `first` on come to: trained or idle ones, and
     /// statistics.
     pub fn counts_from(&self, first: usize) -> (usize, usize) {

@@ -57,6 +57,7 @@ impl Plan {
                 multiply_adds,
             });
         }
-        Plan { requests, stages, summary: Summary { input, rows } }
+        let tensors = requests.tensors();
+        Plan { requests, stages, summary: Summary { input, rows, tensors } }
     }
 }

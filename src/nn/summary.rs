@@ -28,6 +28,8 @@ pub struct Summary {
     pub input: Shape,
     /// The layers, in order.
     pub rows: Vec<SummaryRow>,
+    /// Names and shapes of all tensors that a model file stores.
+    pub tensors: Vec<(String, Shape)>,
 }
 
 impl Summary {

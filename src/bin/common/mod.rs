@@ -9,7 +9,7 @@ use clap_complete::Shell;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use toile::Device;
-use toile::error::{Error, Result};
+use toile::error::{Error, Result, plain};
 use toile::recipe::limits::THREADS;
 use toile::train::{Stop, StopReason};
 use tracing_subscriber::EnvFilter;
@@ -128,7 +128,9 @@ pub fn exit(program: impl FnOnce() -> Result<u8>) -> ExitCode {
 
 /// Tells an error on stderr; where stderr is closed, the exit code has to do.
 pub fn tell_error(text: &str) {
-    let _ = writeln!(io::stderr(), "error: {text}");
+    // Paths and names may hold anything, also what a terminal would obey.
+    let lines: Vec<_> = text.lines().map(plain).collect();
+    let _ = writeln!(io::stderr(), "error: {}", lines.join("\n"));
 }
 
 /// Lets SIGINT and SIGTERM ask a run to stop; a second signal ends the process at once, and so
