@@ -132,8 +132,8 @@ fn a_checkpoint_of_something_else_is_refused_in_words() {
     assert!(refused(&|c| c.state.running.steps = usize::MAX).contains("disagree"));
     assert!(refused(&|c| c.state.learning_rate = f64::NAN).contains("learning rate"));
     assert!(refused(&|c| c.moments[1].truncate(1)).contains("moments"));
-    assert!(refused(&|c| c.model.truncate(9)).contains("model file"));
-    assert!(refused(&|c| c.best = Some(Vec::new())).contains("model file"));
+    assert!(refused(&|c| c.model.truncate(9)).contains("does not fit its run"));
+    assert!(refused(&|c| c.best = Some(Vec::new())).contains("does not fit its run"));
 }
 
 /// Set for the process that saves until it is killed: the folder that it saves in.
