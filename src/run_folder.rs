@@ -62,7 +62,7 @@ const TEMPORARY: &str = ".toile-";
 /// The link to the newest run.
 const LATEST: &str = "latest";
 
-/// Everything that a run writes under a fixed name.
+/// What a run writes under a fixed name before it ends.
 const FILES: &[&str] = &[
     LOCK,
     CONFIG,
@@ -72,17 +72,6 @@ const FILES: &[&str] = &[
     BEST_WEIGHTS,
     LAST_CHECKPOINT,
     PREVIOUS_CHECKPOINT,
-    EVALUATION,
-    REPORT_TEXT,
-    REPORT_JSON,
-    PREDICTIONS,
-    FAILED_STEP,
-    TRAINING_CURVES,
-    CONFUSION_MATRIX,
-    CONFUSION_MATRIX_NORMALIZED,
-    SAMPLE_PREDICTIONS,
-    WORST_ERRORS,
-    CLASS_DISTRIBUTION,
 ];
 
 /// What a run writes when it ends; the first one is written last.
@@ -178,7 +167,7 @@ impl RunFolder {
 pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     let folder = parent(path);
     let write = || -> io::Result<()> {
-        let mut file = new_temporary().tempfile_in(folder)?;
+        let mut file = new_temporary(FILE_MODE).tempfile_in(folder)?;
         file.write_all(content)?;
         // The rename must not reach the disk before the content does.
         file.as_file().sync_all()?;
@@ -191,12 +180,17 @@ pub fn write_whole(path: &Path, content: &[u8]) -> Result<()> {
     write().map_err(|fault| storage("write", path, &fault))
 }
 
-fn new_temporary<'a>() -> tempfile::Builder<'a, 'a> {
+/// Permissions of files and folders before the user's mask: results are as readable as anything
+/// else of the user, not private as temporary files are.
+const FILE_MODE: u32 = 0o666;
+const FOLDER_MODE: u32 = 0o777;
+
+#[cfg_attr(not(unix), allow(unused_variables, reason = "modes are Unix's"))]
+fn new_temporary<'a>(mode: u32) -> tempfile::Builder<'a, 'a> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(TEMPORARY).suffix(".tmp");
-    // Results are as readable as any other file of the user, not private as temporary files are.
     #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
     builder
 }
 

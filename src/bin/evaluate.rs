@@ -58,10 +58,7 @@ struct Flags {
 
 fn main() -> ExitCode {
     let flags = Flags::parse();
-    common::exit(|| match flags.completions {
-        Some(shell) => common::write_completions::<Flags>(shell),
-        None => run(&flags),
-    })
+    common::exit::<Flags>(flags.completions, || run(&flags))
 }
 
 fn run(flags: &Flags) -> Result<u8> {

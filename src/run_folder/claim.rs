@@ -5,7 +5,7 @@ use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
-use super::{CONFIG, FILES, LATEST, LOCK, RunFolder, TEMPORARY};
+use super::{CONFIG, FILE_MODE, FILES, FOLDER_MODE, LATEST, LOCK, RESULTS, RunFolder, TEMPORARY};
 use super::{new_temporary, parent, storage, sync_folder, write_whole};
 use crate::error::{Error, Result};
 
@@ -136,7 +136,7 @@ fn create_numbered(out: &Path, prefix: &str, config: &str) -> Result<RunFolder> 
 fn appear(path: &Path, config: &str) -> Result<bool> {
     let out = parent(path);
     let make = || -> io::Result<tempfile::TempDir> {
-        let folder = new_temporary_folder().tempdir_in(out)?;
+        let folder = new_temporary(FOLDER_MODE).tempdir_in(out)?;
         File::create(folder.path().join(LOCK))?;
         Ok(folder)
     };
@@ -162,14 +162,6 @@ fn appear(path: &Path, config: &str) -> Result<bool> {
 fn is_taken(fault: &io::Error) -> bool {
     use ErrorKind::{AlreadyExists, DirectoryNotEmpty, NotADirectory};
     matches!(fault.kind(), AlreadyExists | DirectoryNotEmpty | NotADirectory)
-}
-
-fn new_temporary_folder<'a>() -> tempfile::Builder<'a, 'a> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(TEMPORARY).suffix(".tmp");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
-    builder
 }
 
 fn highest_number(out: &Path, prefix: &str) -> io::Result<u32> {
@@ -225,7 +217,7 @@ fn own_files(path: &Path) -> Result<Vec<OsString>> {
     // A lone config.toml may be a user's own, so the names alone prove nothing.
     let made_by_toile = entries.iter().any(|(name, _)| name == LOCK);
     for (name, is_file) in &entries {
-        let known = FILES.iter().any(|file| name == file) || is_temporary(name);
+        let known = FILES.iter().chain(RESULTS).any(|file| name == file) || is_temporary(name);
         if !(made_by_toile && known && *is_file) {
             return Err(Error::Input(format!(
                 "{} exists and holds {name:?}, which is not of a run; nothing was changed, \
@@ -283,7 +275,9 @@ fn check_latest(latest: &Path) -> Result<()> {
 fn point_latest(out: &Path, run: &OsStr) -> Result<()> {
     let latest = out.join(LATEST);
     let replace = || -> io::Result<()> {
-        new_temporary().make_in(out, |temporary| link(run, temporary))?.persist(&latest)?;
+        new_temporary(FILE_MODE)
+            .make_in(out, |temporary| link(run, temporary))?
+            .persist(&latest)?;
         Ok(())
     };
     replace().map_err(|fault| storage("link", &latest, &fault))

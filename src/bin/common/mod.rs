@@ -85,7 +85,7 @@ pub fn threads(flag: Option<u64>) -> (usize, Option<String>) {
 ///
 /// # Errors
 /// [`Error::Storage`] if stdout does not take them; a reader that went away is no error.
-pub fn write_completions<Flags: CommandFactory>(shell: Shell) -> Result<u8> {
+fn write_completions<Flags: CommandFactory>(shell: Shell) -> Result<u8> {
     let mut command = Flags::command();
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
@@ -110,11 +110,18 @@ fn start_logging() {
         .try_init();
 }
 
-/// Runs a program to its exit code; an error is told on stderr.
-pub fn exit(program: impl FnOnce() -> Result<u8>) -> ExitCode {
+/// Writes the completions that were asked for, or runs the program, to its exit code; an error
+/// is told on stderr.
+pub fn exit<Flags: CommandFactory>(
+    completions: Option<Shell>,
+    program: impl FnOnce() -> Result<u8>,
+) -> ExitCode {
     start_logging();
     // A panic has told its own message; its exit code is that of any failure.
-    let ended = catch_unwind(AssertUnwindSafe(program));
+    let ended = catch_unwind(AssertUnwindSafe(|| match completions {
+        Some(shell) => write_completions::<Flags>(shell),
+        None => program(),
+    }));
     let Ok(result) = ended else {
         tell_error("this is a fault of toile itself; please report it with the lines above");
         return ExitCode::from(PANICKED);
