@@ -20,7 +20,7 @@ use toile_kernels::{Device, Isa};
 
 use crate::checkpoint::Model;
 use crate::data::{Images, Split};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plain};
 use crate::evaluate::{answer, resident};
 use crate::run_folder::ModelLocation;
 
@@ -110,7 +110,7 @@ impl Predictor {
     /// [`Error::Input`] if there is no model, or none for grey images.
     pub fn load(path: &Path, device: Device) -> Result<Predictor> {
         let location = ModelLocation::find(path)?;
-        let model = Model::load(&location.weights, device)?;
+        let model = Model::find(&location, device)?;
         let channels = model.architecture.input[2];
         if channels != 1 {
             return Err(Error::Input(format!(
@@ -154,7 +154,7 @@ impl Predictor {
         if answers.probabilities.iter().any(|p| !p.is_finite()) {
             return Err(Error::NotFinite(format!(
                 "the answers of {} are not finite: its weights are of no use",
-                text::plain(&self.name)
+                plain(&self.name)
             )));
         }
         let classes = self.model.classes.len();

@@ -16,8 +16,7 @@ use image::{
     ImageReader, Limits,
 };
 
-use super::text::plain;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plain};
 
 /// The largest file that is read, in bytes: 128 MiB.
 pub const MAX_FILE_BYTES: u64 = 128 << 20;

@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::text::plain;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plain};
 
 /// The endings, in any case, by which a folder's images are known. What is inside decides how
 /// they are read.

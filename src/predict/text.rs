@@ -1,8 +1,9 @@
-//! A prediction as text, and text that is safe to print.
+//! A prediction as text.
 
 use std::fmt::Write as _;
 
 use super::Prediction;
+use crate::error::plain;
 
 /// The columns of a window.
 const WIDTH: usize = 80;
@@ -12,20 +13,6 @@ const BAR_WIDTH: usize = 20;
 
 /// Below this, an answer is called unsure.
 const UNSURE: f32 = 0.5;
-
-/// Text from outside with everything that a terminal could obey, or not show, escaped.
-#[must_use]
-pub fn plain(text: &str) -> String {
-    let keep = |c: char| matches!(c, '\'' | '"' | '\\');
-    text.chars().fold(String::with_capacity(text.len()), |mut plain, c| {
-        if keep(c) {
-            plain.push(c)
-        } else {
-            plain.extend(c.escape_debug())
-        }
-        plain
-    })
-}
 
 /// A prediction for a person, without a line feed at its end; it fits a window of 80 columns
 /// unless the file's name alone does not.
