@@ -8,6 +8,7 @@ pub mod decode;
 mod files;
 mod prepare;
 mod resample;
+mod sharpen;
 mod text;
 
 use std::ops::ControlFlow;

@@ -68,7 +68,8 @@ proptest! {
         prop_assert_eq!(inverted.pixels, negative(&picture).luma);
     }
 
-    /// Scaled by whole factors, moved and negated, the same pixels come back to the last bit.
+    /// However much larger a photo is, wherever the object is, and on which background: the
+    /// input is the same, and black around the object. At the input's own scale nothing is done.
     #[test]
     fn size_place_and_negation_change_nothing(
         pixels in garment(),
@@ -76,12 +77,15 @@ proptest! {
         padding in prop::array::uniform4(1usize..40),
     ) {
         let picture = photo(&pixels, factor, padding);
-        let dark = prepared(&picture);
-        prop_assert_eq!(&dark.pixels, &pixels, "{}", dark.steps);
+        let (dark, light) = (prepared(&picture), prepared(&negative(&picture)));
         prop_assert!(dark.steps.contains("not inverted (dark background)"));
-        let light = prepared(&negative(&picture));
-        prop_assert_eq!(&light.pixels, &pixels, "{}", light.steps);
         prop_assert!(light.steps.contains("> inverted (light background)"));
+        prop_assert_eq!(&light.pixels, &dark.pixels, "{}", light.steps);
+        let reduced = factor > 1;
+        let same_object = if reduced { prepared(&photo(&pixels, 2, [1; 4])).pixels } else { pixels.clone() };
+        prop_assert_eq!(&dark.pixels, &same_object, "{}", dark.steps);
+        prop_assert_eq!(dark.steps.contains("sharpened"), reduced, "{}", dark.steps);
+        prop_assert!(dark.pixels.iter().zip(&pixels).all(|(&new, &old)| old > 0 || new == 0));
     }
 
     /// Any picture at all gives an input and one line of words.
@@ -156,7 +160,7 @@ fn the_sentence_tells_all_steps() {
     picture.turned = true;
     picture.animated = true;
     let expected = "640x480 RGB JPEG -> first frame, turned upright, grey, inverted (light \
-                    background), cropped to 160x240, centred in 28x28";
+                    background), cropped to 160x240, sharpened, centred in 28x28";
     assert_eq!(prepared(&picture).steps, expected);
 }
 
@@ -203,6 +207,27 @@ fn transparency_shows_the_content() {
         assert!(pixels[14 * SIDE + 14] >= 215, "{value}: {}", pixels[14 * SIDE + 14]);
         assert_eq!(pixels[0], 0);
     }
+}
+
+/// The edge between two halves of an object becomes steeper; an object that was made larger stays
+/// as it is.
+#[test]
+fn only_what_was_made_smaller_is_sharpened() {
+    let halves = |side: usize| {
+        let (size, inner) = (side + 10, 5..side + 5);
+        let value = |x: usize| if x < 5 + side / 2 { 80 } else { 160 };
+        let luma = (0..size * size).map(|at| match (at % size, at / size) {
+            (x, y) if inner.contains(&x) && inner.contains(&y) => value(x),
+            _ => 0,
+        });
+        prepared(&grey(size, size, luma.collect()))
+    };
+    let (large, small) = (halves(280), halves(14));
+    let row = |prepared: &Prepared| prepared.pixels[14 * SIDE..][12..16].to_vec();
+    // A neighbour on the right has a share of 0.344388 in the mean, with its corners.
+    assert_eq!(row(&large), [80, 80 - 28, 160 + 28, 160], "{}", large.steps);
+    assert_eq!(row(&small), [80, 80, 160, 160], "{}", small.steps);
+    assert!(large.steps.contains("sharpened") && !small.steps.contains("sharpened"));
 }
 
 /// One pixel of margin more on the left and at the top, as in the data set.

@@ -1,8 +1,10 @@
 //! From a decoded image to a model's input, made as Fashion-MNIST's images are: bright on
-//! black, cut to the content, the longer side as long as the image, centred.
+//! black, cut to the content, the longer side as long as the image, sharpened if that made it
+//! smaller, centred.
 
 use super::decode::Picture;
 use super::resample::{Area, resample};
+use super::sharpen::sharpen;
 
 /// What stands behind the object in an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -22,7 +24,7 @@ pub struct Prepared {
     /// Brightness, 0 to 255: `[height, width]`.
     pub pixels: Vec<u8>,
     /// The steps in words, such as `640x480 RGB PNG -> grey, inverted (light background),
-    /// cropped to 401x388, centred in 28x28`.
+    /// cropped to 401x388, sharpened, centred in 28x28`.
     pub steps: String,
 }
 
@@ -107,8 +109,16 @@ fn fit(
         Some(area) if area == whole => "nothing to crop".to_owned(),
         Some(area) => format!("cropped to {}x{}", area.width, area.height),
     });
+    let area = area.unwrap_or(whole);
+    let (mut small, small_width) = scale(&pixels, picture.width, area, width, height);
+    // The data set's images were sharpened after they were made small, and before they got their
+    // margins.
+    if small.len() < area.width * area.height {
+        steps.push("sharpened".to_owned());
+        small = sharpen(&small, small_width);
+    }
     steps.push(format!("centred in {width}x{height}"));
-    centre(&pixels, picture.width, area.unwrap_or(whole), width, height)
+    centre(&small, small_width, width, height)
 }
 
 fn told_background(level: u8, light: bool) -> &'static str {
@@ -212,8 +222,15 @@ fn content(pixels: &[u8], width: usize, threshold: u8) -> Option<Area> {
     Some(Area { left, top, width, height })
 }
 
-/// Scales the area so that it just fits, and pads it evenly with black.
-fn centre(pixels: &[u8], stride: usize, area: Area, width: usize, height: usize) -> Vec<u8> {
+/// Scales the area so that it just fits into `width` by `height` pixels. Returns it and how wide
+/// it is.
+fn scale(
+    pixels: &[u8],
+    stride: usize,
+    area: Area,
+    width: usize,
+    height: usize,
+) -> (Vec<u8>, usize) {
     // The side that would stick out of the other's scale decides.
     let by_width = area.width * height >= area.height * width;
     let scaled = |side: usize, to: usize, from: usize| ((side * to + from / 2) / from).max(1);
@@ -221,12 +238,60 @@ fn centre(pixels: &[u8], stride: usize, area: Area, width: usize, height: usize)
         true => (width, scaled(area.height, width, area.width)),
         false => (scaled(area.width, height, area.height), height),
     };
-    let small = resample(pixels, stride, area, new_width, new_height);
+    (resample(pixels, stride, area, new_width, new_height), new_width)
+}
+
+/// Pads an image evenly with black.
+fn centre(small: &[u8], small_width: usize, width: usize, height: usize) -> Vec<u8> {
+    let small_height = small.len() / small_width;
     // In the data set, a margin that cannot be even is wider at the left and at the top.
-    let (left, top) = ((width - new_width).div_ceil(2), (height - new_height).div_ceil(2));
+    let left = (width - small_width).div_ceil(2);
+    let top = (height - small_height).div_ceil(2);
     let mut image = vec![0; width * height];
-    for (y, row) in small.chunks_exact(new_width).enumerate() {
-        image[(top + y) * width + left..][..new_width].copy_from_slice(row);
+    for (y, row) in small.chunks_exact(small_width).enumerate() {
+        image[(top + y) * width + left..][..small_width].copy_from_slice(row);
     }
     image
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Every pixel made a square and black put around: cropped, scaled and centred, the same
+        /// pixels come back to the last bit.
+        #[test]
+        fn whole_factors_come_back_as_they_were(
+            shorter in 4usize..=28,
+            upright in any::<bool>(),
+            values in prop::collection::vec(40u8..=255, 28 * 28),
+            factor in 1usize..8,
+            margins in prop::array::uniform4(0usize..20),
+        ) {
+            let (width, height) = if upright { (shorter, 28) } else { (28, shorter) };
+            let content_pixels = &values[..width * height];
+            let [left, right, top, bottom] = margins;
+            let stride = left + width * factor + right;
+            let mut large = vec![0; stride * (top + height * factor + bottom)];
+            for y in 0..height * factor {
+                for x in 0..width * factor {
+                    large[(top + y) * stride + left + x] =
+                        content_pixels[y / factor * width + x / factor];
+                }
+            }
+            let area = content(&large, stride, CONTENT).unwrap();
+            let (small, small_width) = scale(&large, stride, area, 28, 28);
+            prop_assert_eq!(&small, content_pixels);
+            let centred = centre(&small, small_width, 28, 28);
+            let (left, top) = ((28 - width).div_ceil(2), (28 - height).div_ceil(2));
+            for (at, &value) in centred.iter().enumerate() {
+                let (x, y) = ((at % 28).wrapping_sub(left), (at / 28).wrapping_sub(top));
+                let inside = x < width && y < height;
+                prop_assert_eq!(value, if inside { content_pixels[y * width + x] } else { 0 });
+            }
+        }
+    }
 }
