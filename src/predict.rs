@@ -58,6 +58,8 @@ pub struct Prediction {
     pub model: String,
     /// What was done to the image, in words.
     pub steps: String,
+    /// Whether nothing stands out in the image, so that the answer says nothing.
+    pub blank: bool,
     /// The likeliest classes, the likeliest first; never empty.
     pub top: Vec<ClassConfidence>,
     /// Time to read and prepare the image, and its share of its batch's time.
@@ -235,6 +237,7 @@ fn answer_batch(
         file: read.file,
         model: predictor.name.clone(),
         steps: read.prepared.steps,
+        blank: read.prepared.blank,
         top: predictor.likeliest(rows.next().expect("a row for each image"), options.top),
         milliseconds: read.milliseconds + share,
     };

@@ -25,7 +25,8 @@ pub use format::evaluation_text;
 const BAR_INTERVAL: Duration = Duration::from_millis(100);
 const HEARTBEAT: Duration = Duration::from_secs(30);
 
-const EPOCH_BAR: &str = "{prefix} [{wide_bar}] {msg}";
+/// The message is cut off where the window ends.
+const EPOCH_BAR: &str = "{prefix} {percent:>3}% [{bar:8}] {wide_msg}";
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

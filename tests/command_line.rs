@@ -103,7 +103,7 @@ fn out_that_is_a_file_is_a_storage_fault() {
 fn help_names_every_flag_variable_and_exit_code() {
     let folder = tempdir().unwrap();
     let environment = ["TOILE_DATA_DIR", "TOILE_ISA", "RAYON_NUM_THREADS", "NO_COLOR"];
-    let exit_codes = ["3 run folder in use", "6 device", "10 accuracy", "4 numbers not finite"];
+    let exit_codes = ["1  failure", "2  bad usage", "4  numbers not finite", "6  device"];
     let flags = [
         "--data",
         "--recipe",
@@ -126,10 +126,14 @@ fn help_names_every_flag_variable_and_exit_code() {
         "-q",
         "runs",
         "reference",
+        "--resume",
+        "3  run folder in use",
+        "130  interrupted",
         "42",
         "5000",
     ];
-    let evaluate = ["RUN|MODEL", "--data", "--threads", "--device", "--fail-under", "--json"];
+    let evaluate =
+        ["RUN|MODEL", "--data", "--threads", "--device", "--fail-under", "--json", "10  accuracy"];
     for (name, words) in [("train", &flags[..]), ("evaluate", &evaluate[..])] {
         let output = program(name, &folder).arg("--help").output().unwrap();
         assert_eq!(output.status.code(), Some(0));

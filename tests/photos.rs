@@ -116,7 +116,8 @@ fn a_photo_is_answered_as_the_image_that_it_was_made_from() {
     let train = Source::locate(Path::new("fashion-mnist")).unwrap().load_train().unwrap();
     let chosen: Vec<usize> = (0..COUNT).map(|i| i * train.images.count / COUNT).collect();
     let image = |&index: &usize| train.images.image(index);
-    let as_they_are = |pixels: &[u8]| Prepared { pixels: pixels.to_vec(), steps: String::new() };
+    let as_they_are =
+        |pixels: &[u8]| Prepared { pixels: pixels.to_vec(), steps: String::new(), blank: false };
     let images: Vec<_> = chosen.iter().map(|index| as_they_are(image(index))).collect();
     let expected = labels(&predictor, &images);
     let right = |found: &[usize]| {

@@ -190,7 +190,7 @@ fn bad_usage_is_refused() {
 fn help_names_every_flag() {
     let help = text(&predict(&folder(&[]), ["--help"]).stdout);
     let words = ["--model", "--top-k", "--background", "--threads", "--device", "--json", "WebP"];
-    for word in words.iter().chain(&["runs/latest", "TOILE_ISA", "2 bad usage", "Examples"]) {
+    for word in words.iter().chain(&["runs/latest", "TOILE_ISA", "2  bad usage", "Examples"]) {
         assert!(help.contains(word), "no {word} in {help}");
     }
 }

@@ -147,3 +147,14 @@ fn nesting_without_end_is_refused() {
         assert!(load(&deep).is_err(), "{}", &deep[..20]);
     }
 }
+
+#[test]
+fn an_unknown_key_is_answered_by_what_was_meant() {
+    let message = |text: &str| load(text).unwrap_err().to_string();
+    assert!(message("lr = 0.1").contains("`learning_rate`"));
+    assert!(message("epoch = 1").contains("nearest known key is `epochs`"));
+    let all = message("colour = 1");
+    assert!(all.contains("known keys are") && all.contains("plateau.factor"), "{all}");
+    let typed = message("epochs = \"3\"");
+    assert!(typed.contains("a whole number") && !typed.contains("usize"), "{typed}");
+}

@@ -5,7 +5,7 @@ mod common;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{Parser, ValueHint};
 use clap_complete::Shell;
 use toile::error::Result;
 use toile::evaluate::{EvaluateOptions, evaluate};
@@ -14,6 +14,9 @@ use toile::recipe::limits;
 
 /// The exit code of a model that is not good enough.
 const BELOW_DEMAND: u8 = 10;
+
+/// The exit code that only this program ends by.
+const OWN_EXIT_CODES: [(u8, &str); 1] = [(BELOW_DEMAND, "accuracy below --fail-under")];
 
 const EXAMPLES: &str = "\
 Examples, where evaluate stands for: cargo run --release --bin evaluate --
@@ -25,14 +28,14 @@ Examples, where evaluate stands for: cargo run --release --bin evaluate --
 /// Measure a trained model on the test images: accuracy, loss, and precision, recall and F1 of
 /// each class.
 #[derive(Debug, Parser)]
-#[command(name = "evaluate", version, after_help = format!("{EXAMPLES}\n\n{}", common::ENVIRONMENT_AND_EXIT_CODES))]
+#[command(name = "evaluate", version, after_help = common::after_help(EXAMPLES, true, &OWN_EXIT_CODES))]
 struct Flags {
     /// A run folder, or a file of weights
-    #[arg(value_name = "RUN|MODEL", default_value = "runs/latest")]
+    #[arg(value_name = "RUN|MODEL", default_value = "runs/latest", value_hint = ValueHint::AnyPath)]
     model: PathBuf,
 
     /// fashion-mnist, or a folder with the four IDX files [default: the data of the run]
-    #[arg(long, value_name = "NAME|DIR")]
+    #[arg(long, value_name = "NAME|DIR", value_hint = ValueHint::DirPath)]
     data: Option<PathBuf>,
 
     /// Worker threads, up to 64 [default: RAYON_NUM_THREADS, else one for each processor]

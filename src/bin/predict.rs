@@ -29,7 +29,7 @@ Examples, where predict stands for: cargo run --release --bin predict --
 /// Tell what image files show: the likeliest classes, how sure the model is, and what was done
 /// to the image.
 #[derive(Debug, Parser)]
-#[command(name = "predict", version, after_help = format!("{EXAMPLES}\n\n{}", common::ENVIRONMENT_AND_EXIT_CODES))]
+#[command(name = "predict", version, after_help = common::after_help(EXAMPLES, false, &[]))]
 struct Flags {
     /// Image files (PNG, JPEG, GIF, BMP, WebP, TIFF, PNM), or folders: their image files,
     /// sorted by name, without those of folders inside

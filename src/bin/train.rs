@@ -6,8 +6,8 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser;
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{Parser, ValueHint};
 use clap_complete::Shell;
 use toile::error::Result;
 use toile::progress::{Progress, Style};
@@ -17,6 +17,13 @@ use toile::train::{Execution, ResumeOptions, TrainOptions, resume, train};
 
 /// Where run folders lie if nothing else is said.
 const DEFAULT_OUT: &str = "runs";
+
+/// The exit codes that only this program ends by.
+const OWN_EXIT_CODES: [(u8, &str); 3] = [
+    (3, "run folder in use by another process"),
+    (130, "interrupted; the run is saved unless it was interrupted twice"),
+    (143, "terminated; likewise"),
+];
 
 const EXAMPLES: &str = "\
 Settings come from the recipe, then --config, then flags; the later wins. The run folder's
@@ -32,11 +39,11 @@ Examples, where train stands for: cargo run --release --bin train --
 
 /// Train an image classifier and write its weights, history and report to a run folder, `runs/<data>-<recipe>-NNN/` unless --out and --name say otherwise.
 #[derive(Debug, Parser)]
-#[command(name = "train", version, allow_negative_numbers = true, after_help = format!("{EXAMPLES}\n\n{}", common::ENVIRONMENT_AND_EXIT_CODES))]
+#[command(name = "train", version, allow_negative_numbers = true, after_help = common::after_help(EXAMPLES, true, &OWN_EXIT_CODES))]
 struct Flags {
     /// fashion-mnist (found on this machine or fetched, see data/README.md), or a folder with the
     /// four IDX files, plain or gzipped [default: fashion-mnist]
-    #[arg(long, value_name = "NAME|DIR")]
+    #[arg(long, value_name = "NAME|DIR", value_hint = ValueHint::DirPath)]
     data: Option<PathBuf>,
 
     /// The named settings to start from [default: reference]
@@ -90,7 +97,7 @@ struct Flags {
 
     /// The folder that run folders lie in; `latest` in it points to the newest run
     /// [default: runs]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     out: Option<PathBuf>,
 
     /// The run folder's name inside --out; without one it is numbered, `<data>-<recipe>-NNN`
@@ -100,12 +107,12 @@ struct Flags {
     /// Go on with a stopped run as if it had never stopped, to the same bits; settings come from
     /// its folder. Beside it only --threads, --device, --epochs, --max-steps, --save-every,
     /// --json and -q
-    #[arg(long, value_name = "RUN", conflicts_with_all = NOT_WITH_RESUME)]
+    #[arg(long, value_name = "RUN", conflicts_with_all = NOT_WITH_RESUME, value_hint = ValueHint::DirPath)]
     resume: Option<PathBuf>,
 
     /// Delete the earlier run of the same --name first; a folder that holds anything but a
     /// run is never touched
-    #[arg(long)]
+    #[arg(long, requires = "name")]
     overwrite: bool,
 
     /// Write one JSON object a line to stdout: start, epoch ..., end

@@ -40,6 +40,9 @@ pub trait Reporter {
 /// The directory that has the files of `known`, which are fetched if there is none.
 pub(super) fn obtain(known: &KnownDataSet, reporter: &mut dyn Reporter) -> Result<PathBuf> {
     let places = (known.places)();
+    if let Some(notice) = places::chosen_in_vain(&places) {
+        reporter.note(&notice);
+    }
     if let Some(directory) = places::first_complete(&places) {
         return Ok(directory);
     }
@@ -66,7 +69,7 @@ fn fetch(
     reporter.note(&format!(
         "{} is not on this machine; fetching it into {}",
         known.title,
-        folder.display()
+        std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display()
     ));
     let mut failures = Vec::new();
     let mut failed = |name: &str, problem: &str, reporter: &mut dyn Reporter| {

@@ -20,6 +20,13 @@ pub(super) fn first_complete(places: &[Place]) -> Option<PathBuf> {
     places.iter().filter_map(|place| place.directory.as_ref()).find(complete).cloned()
 }
 
+/// What is said where the first place, which the user chose, is passed over.
+pub(super) fn chosen_in_vain(places: &[Place]) -> Option<String> {
+    let chosen = places.first().filter(|place| place.directory.is_some())?;
+    let complete = first_complete(std::slice::from_ref(chosen)).is_some();
+    (!complete).then(|| format!("notice: {}; looking elsewhere", describe(chosen)))
+}
+
 /// The error for a data set that is in none of `places`; `failures` tells of each attempt to
 /// fetch it, if there were any.
 pub(super) fn not_found(known: &KnownDataSet, places: &[Place], failures: &[String]) -> Error {
@@ -92,6 +99,17 @@ mod tests {
         let unset = Place { origin: "a test", directory: None };
         let places = [unset, place(partial.path()), place(mixed.path()), place(whole.path())];
         assert_eq!(first_complete(&places).as_deref(), Some(mixed.path()));
+    }
+
+    #[test]
+    fn a_choice_that_is_passed_over_is_told() {
+        let (partial, whole) = (with_files(&[TRAIN_IMAGES]), with_files(&FILE_NAMES));
+        let unset = Place { origin: "TOILE_DATA_DIR", directory: None };
+        assert_eq!(chosen_in_vain(&[unset, place(partial.path())]), None);
+        assert_eq!(chosen_in_vain(&[place(whole.path())]), None);
+        let notice = chosen_in_vain(&[place(partial.path()), place(whole.path())]).unwrap();
+        let folder = partial.path().to_str().unwrap();
+        assert!(notice.contains(folder) && notice.contains("incomplete"), "{notice}");
     }
 
     #[test]

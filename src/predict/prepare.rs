@@ -26,6 +26,8 @@ pub struct Prepared {
     /// The steps in words, such as `640x480 RGB PNG -> grey, inverted (light background),
     /// cropped to 401x388, sharpened, centred in 28x28`.
     pub steps: String,
+    /// Whether nothing stands out from the background, so that an answer says nothing.
+    pub blank: bool,
 }
 
 /// The least difference from the background, in 1/255 of the range, that counts as content, and
@@ -52,15 +54,15 @@ pub fn prepare(picture: &Picture, background: Background, width: usize, height: 
     let as_it_is = (picture.width, picture.height) == (width, height)
         && !picture.coloured
         && picture.alpha.is_none();
-    let pixels = match as_it_is {
-        true => keep(&picture.luma, width, background, &mut steps),
+    let (pixels, blank) = match as_it_is {
+        true => (keep(&picture.luma, width, background, &mut steps), false),
         false => fit(picture, background, width, height, &mut steps),
     };
     if steps.is_empty() {
         steps.push("taken as it is".into());
     }
     let Picture { width, height, kind, .. } = picture;
-    Prepared { pixels, steps: format!("{width}x{height} {kind} -> {}", steps.join(", ")) }
+    Prepared { pixels, steps: format!("{width}x{height} {kind} -> {}", steps.join(", ")), blank }
 }
 
 /// An image that already is as the data set's are.
@@ -82,14 +84,14 @@ fn is_unmistakably_light(luma: &[u8], width: usize) -> bool {
     median(&border(luma, width)) >= 200
 }
 
-/// Any other image.
+/// Any other image; and whether nothing stands out in it.
 fn fit(
     picture: &Picture,
     background: Background,
     width: usize,
     height: usize,
     steps: &mut Vec<String>,
-) -> Vec<u8> {
+) -> (Vec<u8>, bool) {
     let luma = flatten(picture, background, steps);
     let border = border(&luma, picture.width);
     let level = median(&border);
@@ -98,7 +100,11 @@ fn fit(
         Background::Dark => false,
         Background::Light => true,
     };
-    steps.push(told_background(level, light).to_owned());
+    steps.push(match background {
+        Background::Auto => told_background(level, light).to_owned(),
+        Background::Dark => "not inverted (told that the background is dark)".to_owned(),
+        Background::Light => "inverted (told that the background is light)".to_owned(),
+    });
     let table = contrast(level, light);
     let pixels: Vec<u8> = luma.iter().map(|&value| table[usize::from(value)]).collect();
     let threshold = threshold(&border, level, light);
@@ -109,6 +115,7 @@ fn fit(
         Some(area) if area == whole => "nothing to crop".to_owned(),
         Some(area) => format!("cropped to {}x{}", area.width, area.height),
     });
+    let blank = area.is_none();
     let area = area.unwrap_or(whole);
     let (mut small, small_width) = scale(&pixels, picture.width, area, width, height);
     // The data set's images were sharpened after they were made small, and before they got their
@@ -118,7 +125,7 @@ fn fit(
         small = sharpen(&small, small_width);
     }
     steps.push(format!("centred in {width}x{height}"));
-    centre(&small, small_width, width, height)
+    (centre(&small, small_width, width, height), blank)
 }
 
 fn told_background(level: u8, light: bool) -> &'static str {

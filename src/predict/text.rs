@@ -18,7 +18,7 @@ const UNSURE: f32 = 0.5;
 /// unless the file's name alone does not.
 #[must_use]
 pub fn prediction_text(prediction: &Prediction) -> String {
-    let Prediction { file, model, steps, top, milliseconds } = prediction;
+    let Prediction { file, model, steps, blank, top, milliseconds } = prediction;
     let file = plain(&file.to_string_lossy());
     let model = shortened(&plain(model), MODEL_WIDTH);
     let mut text = format!("{file}  (model {model}, {milliseconds:.1} ms)");
@@ -32,7 +32,10 @@ pub fn prediction_text(prediction: &Prediction) -> String {
         let percent = 100.0 * class.confidence;
         let _ = write!(text, "\n  {label:<width$}  {percent:>5.1} %  {}", bar(class.confidence));
     }
-    if top[0].confidence < UNSURE {
+    if *blank {
+        let _ =
+            write!(text, "\n  unsure: nothing stands out from the background (see --background)");
+    } else if top[0].confidence < UNSURE {
         let _ = write!(
             text,
             "\n  unsure: no class reaches 50 %; the image may show none of the model's classes"

@@ -1,6 +1,7 @@
 //! Numbers and sentences of the terminal; every row fits a window of 80 columns.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Plan, Position, StopReason, Summary};
@@ -48,11 +49,13 @@ pub(super) fn position_text(position: &Position, estimate: &Estimate) -> String 
     if let Some((loss, accuracy)) = position.running {
         let _ = write!(text, "loss {}  acc {:.1}%", number(loss), 100.0 * accuracy);
     }
-    if let Some(rate) = estimate.images_per_second {
-        let _ = write!(text, "  {} img/s", whole(rate));
+    match estimate.images_per_second {
+        _ if position.validated > 0 => text.push_str("  validating"),
+        Some(rate) => drop(write!(text, "  {} img/s", whole(rate))),
+        None => {}
     }
     if let Some((of_epoch, of_run)) = estimate.remaining {
-        let _ = write!(text, "  eta {}  run <{}", duration(of_epoch), duration(of_run));
+        let _ = write!(text, "  eta {}, run {}", duration(of_epoch), duration(of_run));
     }
     text
 }
@@ -64,7 +67,7 @@ pub(super) fn plan_text(plan: &Plan) -> String {
         step => format!(", going on after step {step}"),
     };
     format!(
-        "toile {} | {} threads, {} | recipe {recipe}, seed {seed}, {epochs} epochs at most\n\
+        "toile {} | {} threads, {} | recipe {recipe}, seed {seed}, at most {epochs} epoch{}\n\
          run   {}{goes_on}\n\
          data  {train_images} images to train on, {validation_images} to validate, {} classes\n\
          model {} parameters\n\n\
@@ -73,6 +76,7 @@ pub(super) fn plan_text(plan: &Plan) -> String {
         env!("CARGO_PKG_VERSION"),
         plan.threads,
         plan.isa,
+        if *epochs == 1 { "" } else { "s" },
         plan.run.display(),
         plan.classes.len(),
         plan.parameters,
@@ -135,12 +139,14 @@ pub(super) fn next_text(summary: &Summary) -> String {
     }
 }
 
-/// A command line as the user would type it: cargo tells the programs that it runs of itself.
+/// A command line as the user would type it: cargo tells the programs that it runs of itself, and
+/// else one program lies beside the other.
 fn command(program: &str, arguments: &str) -> String {
-    match std::env::var_os("CARGO") {
-        Some(_) => format!("cargo run --release --bin {program} -- {arguments}"),
-        None => format!("{program} {arguments}"),
+    if std::env::var_os("CARGO").is_some() {
+        return format!("cargo run --release --bin {program} -- {arguments}");
     }
+    let typed = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
+    format!("{} {arguments}", typed.with_file_name(program).display())
 }
 
 /// The result of an evaluation for a person, ending in a line feed.

@@ -10,6 +10,9 @@ use toml::{Table, Value};
 use super::{Config, DEFAULT_RECIPE, Overrides, limits};
 use crate::error::{self, Error};
 
+/// What the type of a count is called.
+const WHOLE: &str = "expected a whole number";
+
 /// Far more than all settings need; a larger file is something else.
 const LARGEST_FILE: u64 = 1 << 20;
 
@@ -26,7 +29,11 @@ impl Overrides {
         let table: Table = text.parse().map_err(|fault| named(format!("{fault}")))?;
         check_keys(&table).map_err(named)?;
         check_whole_numbers(&table).map_err(named)?;
-        let overrides: Self = toml::from_str(&text).map_err(|fault| named(format!("{fault}")))?;
+        let overrides: Self = toml::from_str(&text).map_err(|fault| {
+            // The words of Rust's types are none of the user's.
+            let text = format!("{fault}");
+            named(text.replace("expected usize", WHOLE).replace("expected u64", WHOLE))
+        })?;
         // Ranges are reported here, where the file can be named, not after flags were applied.
         match Config::resolve(&overrides, &Self::default()) {
             Ok(_) => Ok(overrides),
@@ -86,6 +93,21 @@ fn known_keys() -> Vec<String> {
 /// Keys above this length are no slips of the pen, and comparing them costs time.
 const LONGEST_SUGGESTED: usize = 64;
 
+/// What was meant by a key that is not known.
+fn suggestion(key: &str, known: &[String]) -> String {
+    // The one flag that has another name than its key.
+    if key == "lr" {
+        return "the key of --lr is `learning_rate`".into();
+    }
+    let distance = |other: &&String| strsim::damerau_levenshtein(key, other);
+    let nearest = known.iter().min_by_key(distance).expect("some keys are known");
+    // Further apart than a slip of the pen, all keys say more than the nearest.
+    if distance(&nearest) > key.len().max(nearest.len()) / 2 {
+        return format!("known keys are {}", known.join(", "));
+    }
+    format!("the nearest known key is `{nearest}`")
+}
+
 fn check_keys(table: &Table) -> Result<(), String> {
     let known = known_keys();
     let mut found = Vec::new();
@@ -98,9 +120,7 @@ fn check_keys(table: &Table) -> Result<(), String> {
             let start: String = key.chars().take(LONGEST_SUGGESTED).collect();
             return Err(format!("unknown key `{}...`", start.escape_debug()));
         }
-        let distance = |other: &&String| strsim::damerau_levenshtein(&key, other);
-        let nearest = known.iter().min_by_key(distance).expect("some keys are known");
-        return Err(format!("unknown key `{key}`; the nearest known key is `{nearest}`"));
+        return Err(format!("unknown key `{key}`; {}", suggestion(&key, &known)));
     }
     Ok(())
 }

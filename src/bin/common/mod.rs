@@ -15,21 +15,43 @@ use toile::train::{Stop, StopReason};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-/// The last paragraphs of every help text.
-pub const ENVIRONMENT_AND_EXIT_CODES: &str = "\
+/// What every program may end by.
+const EXIT_CODES: [(u8, &str); 6] = [
+    (0, "done"),
+    (1, "failure, data unobtainable included"),
+    (2, "bad usage or bad input"),
+    (4, "numbers not finite"),
+    (5, "reading or writing storage failed"),
+    (6, "device missing or failed"),
+];
+
+/// The end of a help text: examples, the environment and the exit codes, of which some are the
+/// program's own.
+pub fn after_help(examples: &str, reads_data: bool, own_exit_codes: &[(u8, &str)]) -> String {
+    let mut exit_codes = [&EXIT_CODES, own_exit_codes].concat();
+    exit_codes.sort_unstable();
+    let exit_codes: Vec<_> =
+        exit_codes.iter().map(|(code, meaning)| format!("  {code:>3}  {meaning}")).collect();
+    let exit_codes = exit_codes.join("\n");
+    let data_variable = match reads_data {
+        true => "  TOILE_DATA_DIR     folder that holds the four Fashion-MNIST files\n",
+        false => "",
+    };
+    format!(
+        "\
+{examples}
+
 Environment:
-  TOILE_DATA_DIR     folder that holds the four Fashion-MNIST files
-  TOILE_ISA          avx512, avx2 or portable, instead of the best that the CPU has
+{data_variable}\
+\x20 TOILE_ISA          avx512, avx2 or portable, instead of the best that the CPU has
   RAYON_NUM_THREADS  worker threads when --threads is absent
   NO_COLOR           no colours
   RUST_LOG           logs on stderr: error, warn, info, debug or trace
 
 Exit codes:
-  0 done                          5 reading or writing storage failed
-  1 failure, data unobtainable    6 device missing or failed
-  2 bad usage or bad input       10 accuracy below --fail-under
-  3 run folder in use           130 interrupted, after saving
-  4 numbers not finite          143 terminated, after saving";
+{exit_codes}"
+    )
+}
 
 /// The exit code of a program that panicked.
 const PANICKED: u8 = 1;
