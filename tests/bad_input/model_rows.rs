@@ -69,7 +69,7 @@ pub fn rows() -> Vec<Row> {
         row(33, "a pickle that would run a command", |f| write(f, b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x0atouch pwned\x94\x85\x94R\x94."), "safetensors files only", "pickle", TAKE),
         row(33, "ONNX", |f| write(f, b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:\xff"), "safetensors files only", "ONNX", TAKE),
         row(33, "an empty file", |f| write(f, b""), TAKE, "the file is empty", "as training writes it"),
-        Row::refused(33, "a checkpoint instead of weights", |_| (), "evaluate run/last.ckpt --data data", 2, ["run/last.ckpt", "`format_version`", "checkpoints", TAKE]),
+        Row::refused(33, "a checkpoint instead of weights", |_| (), "evaluate run/last.ckpt --data data", 2, ["run/last.ckpt", "its tensors take", "or it is a checkpoint", TAKE]),
         row(34, "a tensor named as a path", |f| rename_tensor(f, "../../x"), "its network", "../../x is not known", TAKE),
         row(34, "a tensor named by terminal escapes", |f| rename_tensor(f, "\u{1b}[31mred\u{7}"), "its network", "\\u{1b}[31mred\\u{7} is not known", TAKE),
         row(34, "a tensor with a name of a megabyte", |f| rename_tensor(f, &"x".repeat(1_000_000)), "its network", "xxx... is not known", TAKE),
