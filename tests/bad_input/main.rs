@@ -12,6 +12,7 @@ mod harness;
 #[path = "../idx_files/mod.rs"]
 mod idx_files;
 mod image_files;
+mod image_rows;
 mod model_rows;
 mod resume_rows;
 mod snapshot;
@@ -61,11 +62,12 @@ fn check_elsewhere() {
 #[test]
 fn every_bad_input_is_told_and_costs_nothing() {
     let good = Good::make();
-    let tables: [Vec<Row>; 4] = [
+    let tables: [Vec<Row>; 5] = [
         data_rows::rows(),
         model_rows::rows(),
         resume_rows::rows(),
         command_rows::rows(),
+        image_rows::rows(),
     ];
     let mut faults = Vec::new();
     let mut slowest = 0.0_f64;
