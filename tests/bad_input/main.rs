@@ -62,12 +62,13 @@ fn check_elsewhere() {
 #[test]
 fn every_bad_input_is_told_and_costs_nothing() {
     let good = Good::make();
+    // Those first that cost least: this process takes more for each checkpoint that it spoils.
     let tables: [Vec<Row>; 5] = [
+        image_rows::rows(),
         data_rows::rows(),
         model_rows::rows(),
-        resume_rows::rows(),
         command_rows::rows(),
-        image_rows::rows(),
+        resume_rows::rows(),
     ];
     let mut faults = Vec::new();
     let mut slowest = 0.0_f64;
