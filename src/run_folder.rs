@@ -115,16 +115,21 @@ impl RunFolder {
     /// # Errors
     /// [`Error::Storage`] that names the file.
     pub fn remove_results(&self) -> Result<()> {
-        for name in RESULTS {
-            let path = self.file(name);
-            match std::fs::remove_file(&path) {
-                Err(fault) if fault.kind() != ErrorKind::NotFound => {
-                    return Err(storage("remove", &path, &fault));
-                }
-                _ => {}
+        RESULTS.iter().try_for_each(|name| self.remove(name))
+    }
+
+    /// Removes one of its files, if it is there.
+    ///
+    /// # Errors
+    /// [`Error::Storage`] that names the file.
+    pub fn remove(&self, name: &str) -> Result<()> {
+        let path = self.file(name);
+        match std::fs::remove_file(&path) {
+            Err(fault) if fault.kind() != ErrorKind::NotFound => {
+                Err(storage("remove", &path, &fault))
             }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Writes one of its files, whole or not at all.

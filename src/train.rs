@@ -23,7 +23,7 @@ use crate::models;
 use crate::ops::gather::Resident;
 use crate::progress::{Plan, Progress};
 use crate::recipe::Config;
-use crate::run_folder::{CONFIG, Environment, RunFolder};
+use crate::run_folder::{CONFIG, Environment, LAST_CHECKPOINT, RunFolder};
 use conclude::conclude;
 use parts::Parts;
 use saved::{Checkpoint, Origin};
@@ -121,13 +121,15 @@ impl<'a> Setup<'a> {
         Ok(Setup { execution, isa, config, source, workers, model, data, parts })
     }
 
-    /// Trains, evaluates, and writes everything that a run leaves.
+    /// Trains, evaluates, and writes everything that a run leaves. It goes on from a checkpoint,
+    /// if there is one, of the file that is named.
     fn complete(
         self,
         run: &RunFolder,
-        checkpoint: Option<Checkpoint>,
+        checkpoint: Option<(Checkpoint, &'static str)>,
         progress: &mut Progress,
     ) -> Result<Summary> {
+        let (checkpoint, file) = checkpoint.unzip();
         let step = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.state.step);
         let (origin, plan, environment) = (self.origin(), self.plan(run, step), self.environment());
         let Setup { execution, config, mut source, workers, model, data, parts, .. } = self;
@@ -143,6 +145,10 @@ impl<'a> Setup<'a> {
             };
             // Nothing was changed before it was sure that the run goes on.
             run.remove_results()?;
+            if file.is_some_and(|file| file != LAST_CHECKPOINT) {
+                // The first save would put a damaged file in the place of the only whole one.
+                run.remove(LAST_CHECKPOINT)?;
+            }
             run.write(CONFIG, config.to_toml().as_bytes())?;
             environment.record(run, step)?;
             progress.started(&plan);

@@ -3,9 +3,8 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Output, Stdio};
+use std::process::Output;
 
 use assert_cmd::Command;
 use serde_json::Value;
@@ -117,28 +116,6 @@ fn many_files_come_in_their_order() {
 }
 
 #[test]
-fn a_bad_file_does_not_keep_the_others_from_answers() {
-    let folder = folder(&["rgb.png", "grey.jpg"]);
-    fs::write(
-        folder.path().join("images/broken.png"),
-        &fs::read(fixture("rgb.png")).unwrap()[..150],
-    )
-    .unwrap();
-    let output = predict(&folder, ["missing.png", "images", "images/grey.jpg", "--json"]);
-    assert_eq!(output.status.code(), Some(2));
-    let files: Vec<_> = lines(&output).iter().map(|line| line["file"].clone()).collect();
-    assert_eq!(files, ["images/grey.jpg", "images/rgb.png", "images/grey.jpg"]);
-    let faults = text(&output.stderr);
-    let faults: Vec<_> = faults.lines().collect();
-    assert_eq!(faults.len(), 2, "{faults:?}");
-    assert!(faults[0].starts_with("error: missing.png: cannot open"), "{faults:?}");
-    assert!(
-        faults[1].starts_with("error: images/broken.png: damaged or truncated PNG"),
-        "{faults:?}"
-    );
-}
-
-#[test]
 fn a_person_sees_bars_the_model_and_what_was_done() {
     let folder = folder(&["rgb.png"]);
     let output = predict(&folder, ["images/rgb.png"]);
@@ -157,18 +134,12 @@ fn a_person_sees_bars_the_model_and_what_was_done() {
 #[test]
 fn bad_usage_is_refused() {
     let folder = folder(&["rgb.png"]);
-    fs::create_dir(folder.path().join("empty")).unwrap();
-    write_model(&folder.path().join("colour.safetensors"), [28, 28, 3]);
     let table: &[(&str, i32, &[&str])] = &[
-        ("", 2, &["IMAGE"]),
-        ("images/rgb.png --top-k 0", 2, &["--top-k", "1 or more"]),
         ("images/rgb.png --top-k -1", 2, &["--top-k", "1 or more"]),
         ("images/rgb.png --topk 1", 2, &["--topk", "--top-k"]),
         ("images/rgb.png --background grey", 2, &["--background", "auto", "dark", "light"]),
         ("images/rgb.png --threads 0", 2, &["--threads", "1 or more"]),
         ("images/rgb.png --device gpu", 6, &["without GPU support"]),
-        ("empty", 2, &["empty", "no image files"]),
-        ("model.safetensors", 2, &["not an image of a known kind"]),
     ];
     for (line, code, words) in table {
         let output = predict(&folder, line.split_whitespace());
@@ -177,13 +148,10 @@ fn bad_usage_is_refused() {
         assert!(words.iter().all(|word| message.contains(word)), "{line}: {message}");
         assert_eq!(text(&output.stdout), "", "{line}");
     }
-    for (model, words) in [("nowhere", "train one first"), ("colour.safetensors", "3 channels")] {
-        let mut command = Command::cargo_bin("predict").unwrap();
-        command.current_dir(folder.path()).args(["images/rgb.png", "--model", model]);
-        let output = command.output().unwrap();
-        assert_eq!(output.status.code(), Some(2));
-        assert!(text(&output.stderr).contains(words), "{}", text(&output.stderr));
-    }
+    write_model(&folder.path().join("model.safetensors"), [28, 28, 3]);
+    let output = predict(&folder, ["images/rgb.png"]);
+    let message = text(&output.stderr);
+    assert!(output.status.code() == Some(2) && message.contains("3 channels"), "{message}");
 }
 
 #[test]
@@ -216,86 +184,4 @@ fn names_need_not_be_text() {
     let told = text(&predict(&folder, [name]).stdout);
     assert!(told.starts_with("images/\\u{1b}[2J\u{fffd}.png  (model"), "{told}");
     assert_eq!(text(&predict(&folder, ["images"]).stdout).lines().count(), told.lines().count());
-}
-
-#[test]
-fn a_reader_that_went_away_ends_it_quietly() {
-    let folder = folder(&["rgb.png"]);
-    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_predict"))
-        .current_dir(folder.path())
-        .args(["--model", "model.safetensors", "images"])
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    drop(child.stdout.take());
-    let output = child.wait_with_output().unwrap();
-    assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()));
-}
-
-/// Runs the program; the most memory that it held, in bytes, and its exit code.
-#[cfg(target_os = "linux")]
-fn memory(folder: &TempDir, image: &str) -> (u64, Option<i32>) {
-    use wait4::Wait4 as _;
-    let child = std::process::Command::new(env!("CARGO_BIN_EXE_predict"))
-        .current_dir(folder.path())
-        .args(["--model", "model.safetensors", image])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let end = child.wait4().unwrap();
-    (end.rusage.maxrss, end.status.code())
-}
-
-/// A PNG of 16 by 16 grey pixels with one more chunk before its own data.
-#[cfg(target_os = "linux")]
-fn png_with(width: u32, kind: &[u8; 4], data: &[u8]) -> Vec<u8> {
-    let chunk = |kind: &[u8; 4], data: &[u8]| {
-        let mut sum = flate2::Crc::new();
-        sum.update(kind);
-        sum.update(data);
-        [&(data.len() as u32).to_be_bytes(), &kind[..], data, &sum.sum().to_be_bytes()].concat()
-    };
-    let header = [&width.to_be_bytes()[..], &width.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
-    let chunks = [chunk(b"IHDR", &header), chunk(kind, data), chunk(b"IDAT", &zeros(16 * 17))];
-    [b"\x89PNG\r\n\x1a\n".to_vec(), chunks.concat(), chunk(b"IEND", b"")].concat()
-}
-
-#[cfg(target_os = "linux")]
-fn zeros(bytes: usize) -> Vec<u8> {
-    let best = flate2::Compression::best();
-    let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), best);
-    encoder.write_all(&vec![0; bytes]).unwrap();
-    encoder.finish().unwrap()
-}
-
-/// Small files that unfold to 200 MB, or announce 16,000 pixels a side and hold nothing.
-#[cfg(target_os = "linux")]
-#[test]
-fn bombs_take_no_memory() {
-    const MOST_MORE: u64 = 64 << 20;
-    let folder = folder(&["rgb.png"]);
-    let (usual, code) = memory(&folder, "images/rgb.png");
-    assert_eq!(code, Some(0));
-    assert!(usual > 1 << 20, "{usual} bytes cannot be all");
-    let bomb = zeros(200 << 20);
-    let text = [b"Comment\0\0".to_vec(), bomb.clone()].concat();
-    let profile = [b"profile\0\0".to_vec(), bomb.clone()].concat();
-    let files = [
-        ("pixels", png_with(16, b"IDAT", &bomb)),
-        ("text", png_with(16, b"zTXt", &text)),
-        ("profile", png_with(16, b"iCCP", &profile)),
-        ("announced", png_with(16_000, b"tEXt", b"Comment\0none")),
-        ("too large", png_with(65_535, b"tEXt", b"Comment\0none")),
-    ];
-    for (name, bytes) in files {
-        fs::write(folder.path().join(name), bytes).unwrap();
-        let (found, code) = memory(&folder, name);
-        assert!(matches!(code, Some(0 | 2)), "{name}: {code:?}");
-        assert!(found <= usual + MOST_MORE, "{name}: {found} bytes, usually {usual}");
-        if ["announced", "too large"].contains(&name) {
-            assert_eq!(code, Some(2), "{name}");
-        }
-    }
 }

@@ -150,7 +150,7 @@ fn a_run_that_is_killed_again_and_again_arrives() {
 }
 
 #[test]
-fn a_signal_saves_and_says_how_to_go_on() {
+fn a_run_that_was_asked_to_stop_goes_on_to_the_same_end() {
     let folder = data();
     ends(&folder, &format!("{RUN} --name whole"), 0);
     let expected = result(&run(&folder, "whole"));
@@ -159,11 +159,8 @@ fn a_signal_saves_and_says_how_to_go_on() {
         let path = run(&folder, name);
         wait_for(&path.join("last.ckpt"));
         send(&child, signal);
-        let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
-        let told = text(&stdout) + &text(&stderr);
-        assert_eq!(status.code(), Some(exit_code), "{told}");
-        assert!(told.contains("saved") && told.contains(&format!("--resume o/{name}")), "{told}");
-        assert!(!path.join("evaluation.json").exists());
+        let Output { status, stderr, .. } = child.wait_with_output().unwrap();
+        assert_eq!(status.code(), Some(exit_code), "{}", text(&stderr));
         ends(&folder, &format!("--resume o/{name}"), 0);
         assert_eq!(result(&path), expected);
     }
@@ -189,11 +186,8 @@ fn a_second_signal_leaves_at_once() {
 fn a_finished_run_says_so_and_may_be_given_more() {
     let folder = data();
     ends(&folder, &format!("{RUN} --name whole"), 0);
-    let cases = [
-        ("--epochs 2", "--epochs 4", "--epochs 2"),
-        ("--epochs 4 --max-steps 17", "--max-steps 48", "--max-steps 17"),
-    ];
-    for (given, raised, lowered) in cases {
+    let cases = [("--epochs 2", "--epochs 4"), ("--epochs 4 --max-steps 17", "--max-steps 48")];
+    for (given, raised) in cases {
         ends(&folder, &format!("{DATA} --save-every 5 --name short --overwrite {given}"), 0);
         let path = run(&folder, "short");
         let before = result(&path);
@@ -207,73 +201,7 @@ fn a_finished_run_says_so_and_may_be_given_more() {
         let expected = result(&run(&folder, "whole"));
         let config = fs::read_to_string(path.join("config.toml")).unwrap();
         assert_eq!(result(&path), Result { config, ..expected });
-        let (_, stderr) = ends(&folder, &format!("--resume o/short {lowered}"), 2);
-        assert!(stderr.contains("already"), "{stderr}");
     }
-}
-
-#[test]
-fn a_run_with_other_settings_data_or_checkpoints_is_refused() {
-    let folder = data();
-    ends(&folder, &format!("{RUN} --name n --max-steps 17"), 0);
-    let path = run(&folder, "n");
-    let refused = |exit_code: i32, words: &[&str]| {
-        let (_, stderr) = ends(&folder, "--resume o/n --max-steps 20", exit_code);
-        for word in words {
-            assert!(stderr.contains(word), "no {word:?} in {stderr}");
-        }
-    };
-    let spoil = |name: &str, change: &dyn Fn(Vec<u8>) -> Vec<u8>| {
-        let file = path.join(name);
-        let good = fs::read(&file).unwrap();
-        fs::write(&file, change(good.clone())).unwrap();
-        move || fs::write(&file, &good).unwrap()
-    };
-    let replace = |from: &'static str, to: &'static str| {
-        move |bytes: Vec<u8>| text(&bytes).replace(from, to).into_bytes()
-    };
-
-    let mend = spoil("config.toml", &replace("learning_rate = 0.001", "learning_rate = 0.002"));
-    refused(2, &["config.toml", "learning_rate: 0.002, not 0.001"]);
-    mend();
-    let mend = spoil("config.toml", &replace("seed = 42", "seed = 43"));
-    refused(2, &["config.toml", "seed: 43, not 42"]);
-    mend();
-    let mend = spoil("../../data/train-labels-idx1-ubyte", &|mut bytes| {
-        bytes.swap(8, 9);
-        bytes
-    });
-    refused(2, &["train-labels-idx1-ubyte", "has changed", "SHA-256"]);
-    mend();
-    let mend = spoil("metrics.jsonl", &|bytes| bytes[..bytes.len() / 2].to_vec());
-    refused(2, &["metrics.jsonl", "step"]);
-    mend();
-
-    // The newest is damaged: the one before it serves, and says so.
-    let expected = result(&path);
-    let flip = |mut bytes: Vec<u8>| {
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        bytes
-    };
-    let mend_last = spoil("last.ckpt", &flip);
-    fs::remove_file(path.join("evaluation.json")).unwrap();
-    let (_, stderr) = ends(&folder, "--resume o/n", 0);
-    assert!(
-        stderr.contains("last.ckpt is damaged") && stderr.contains("previous.ckpt"),
-        "{stderr}"
-    );
-    assert_eq!(result(&path), expected);
-    mend_last();
-    // All are damaged: nothing is touched.
-    let (mend_last, mend_previous) =
-        (spoil("last.ckpt", &flip), spoil("previous.ckpt", &|_| vec![]));
-    let before = fs::read(path.join("metrics.jsonl")).unwrap();
-    refused(5, &["last.ckpt", "previous.ckpt", "damaged"]);
-    assert_eq!(fs::read(path.join("metrics.jsonl")).unwrap(), before);
-    mend_last();
-    mend_previous();
-    ends(&folder, "--resume o/n --max-steps 20", 0);
 }
 
 #[test]
@@ -288,28 +216,6 @@ fn two_runs_do_not_share_a_folder() {
     }
     send(&child, SIGKILL);
     child.wait().unwrap();
-}
-
-/// A learning rate that no number survives: the run stops before the update, and what it knew
-/// before is kept.
-#[test]
-fn numbers_that_are_not_finite_end_the_run_with_its_last_good_checkpoint() {
-    let folder = data();
-    let (_, stderr) = ends(&folder, &format!("{DATA} --name n --lr 1e30 --save-every 1"), 4);
-    for word in ["is not finite", "step", "batch", "checkpoint", "--lr", "failed_step.json"] {
-        assert!(stderr.contains(word), "no {word:?} in {stderr}");
-    }
-    let path = run(&folder, "n");
-    let known: serde_json::Value =
-        serde_json::from_slice(&fs::read(path.join("failed_step.json")).unwrap()).unwrap();
-    let step = known["step"].as_u64().unwrap();
-    assert_eq!(known["images"].as_array().unwrap().len(), 16);
-    assert!(stderr.contains(&format!("of step {step} ")), "{stderr}");
-    // What is kept is the run up to the step before, and it fails again at the same step.
-    let lines = fs::read_to_string(path.join("metrics.jsonl")).unwrap();
-    assert_eq!(lines.lines().count() as u64, step - 1);
-    let (_, again) = ends(&folder, "--resume o/n", 4);
-    assert!(again.contains(&format!("of step {step} ")), "{again}");
 }
 
 /// A disk of 24 MiB of its own, which something else fills while the run goes on: the run warns,

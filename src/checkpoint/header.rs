@@ -80,7 +80,7 @@ impl Header {
         if data_bytes as u64 != found {
             return Err(format!(
                 "its tensors take {data_bytes} bytes after the header, but the file has {found}: \
-                 it was cut, or something was joined to it"
+                 it was cut, something was joined to it, or it is a checkpoint"
             ));
         }
         Ok(Header { metadata, tensors, data_start })

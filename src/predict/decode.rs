@@ -143,6 +143,12 @@ fn limits(format: ImageFormat) -> Limits {
 
 fn explain(name: &str, fault: &ImageError) -> String {
     match fault {
+        // The decoder does not say which of its limits was reached.
+        ImageError::Limits(_) if name == "PNG" => format!(
+            "{}, and texts and colour profile at most {} MiB",
+            too_large(name),
+            MAX_PNG_NOTE_BYTES >> 20
+        ),
         ImageError::Limits(_) => too_large(name),
         ImageError::Unsupported(_) => {
             format!("a {name} of a kind that toile does not read: {}", plain(&fault.to_string()))

@@ -180,6 +180,14 @@ impl Log {
         last: u64,
         number_of: &dyn Fn(&str) -> Option<u64>,
     ) -> Result<Self> {
+        // Opening a pipe would wait for ever.
+        if !path.is_file() {
+            return Err(Error::Input(format!(
+                "{}: expected the file up to {unit} {last}, where the checkpoint is, found no \
+                 regular file; put it back, or start a new run",
+                path.display()
+            )));
+        }
         let open = || -> io::Result<(File, u64, u64)> {
             let file = File::options().read(true).append(true).open(&path)?;
             let (length, reached) = kept_length(&file, last, number_of)?;

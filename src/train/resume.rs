@@ -47,7 +47,7 @@ pub fn resume(options: &ResumeOptions, progress: &mut Progress) -> Result<Summar
     }
     let config = Config::resolve(&Overrides::load(&path)?, &changed)?;
     let checkpoint = Checkpoint::newest(&run, progress)?;
-    if let Some(checkpoint) = &checkpoint {
+    if let Some((checkpoint, _)) = &checkpoint {
         check_origin(checkpoint, &config, &run)?;
         if let Some(summary) = finished(checkpoint, &config, &run) {
             progress.note(
@@ -59,7 +59,7 @@ pub fn resume(options: &ResumeOptions, progress: &mut Progress) -> Result<Summar
         }
     }
     let setup = Setup::of(config, &options.execution, progress)?;
-    if let Some(checkpoint) = &checkpoint {
+    if let Some((checkpoint, _)) = &checkpoint {
         check_data(checkpoint, &setup, &run)?;
     }
     setup.complete(&run, checkpoint, progress)
@@ -69,7 +69,9 @@ pub fn resume(options: &ResumeOptions, progress: &mut Progress) -> Result<Summar
 fn finished(checkpoint: &Checkpoint, config: &Config, run: &RunFolder) -> Option<Summary> {
     let state = &checkpoint.state;
     let reason = state.limit_reached(config)?;
-    let evaluation = std::fs::read(run.file(EVALUATION)).ok()?;
+    let evaluation = run.file(EVALUATION);
+    // What is no evaluation is written again; a pipe would never end.
+    let evaluation = evaluation.is_file().then(|| std::fs::read(evaluation).ok()).flatten()?;
     let cut_short = u64::from(state.running.steps > 0);
     Some(Summary {
         run: run.path().to_owned(),

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::checkpoint::serialize;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shortened};
 use crate::progress::{Progress, StopReason};
 use crate::recipe::Config;
 use crate::run_folder::{LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, RunFolder};
@@ -179,7 +179,8 @@ impl Checkpoint {
     }
 
     fn parse(bytes: &[u8]) -> std::result::Result<Checkpoint, String> {
-        let no_checkpoint = |fault| format!("this is no checkpoint of toile: {fault}");
+        let no_checkpoint =
+            |fault| format!("this is no checkpoint of toile: {fault}; put the run's own back");
         let (_, header) =
             SafeTensors::read_metadata(bytes).map_err(|f| no_checkpoint(f.to_string()))?;
         let file = SafeTensors::deserialize(bytes).map_err(|f| no_checkpoint(f.to_string()))?;
@@ -190,9 +191,9 @@ impl Checkpoint {
         let version = field("format_version")?;
         if *version != FORMAT_VERSION.to_string() {
             return Err(format!(
-                "its format version is {:.20}, this build reads {FORMAT_VERSION}: use the toile \
-                 that wrote it",
-                version.escape_debug().to_string()
+                "its format version is {}, this build reads {FORMAT_VERSION}: use the toile that \
+                 wrote it",
+                shortened(version)
             ));
         }
         let part = |name: &str, dtype| match file.tensor(name) {
@@ -216,12 +217,16 @@ impl Checkpoint {
         })
     }
 
-    /// The newest whole checkpoint of a run; none if the run was stopped before its first.
+    /// The newest whole checkpoint of a run and the name of its file; none if the run was
+    /// stopped before its first.
     ///
     /// # Errors
     /// [`Error::Storage`] if there are checkpoints but all are damaged, or reading fails;
     /// [`Error::Input`] if the newest whole one is of no use to this build.
-    pub fn newest(run: &RunFolder, progress: &mut Progress) -> Result<Option<Checkpoint>> {
+    pub fn newest(
+        run: &RunFolder,
+        progress: &mut Progress,
+    ) -> Result<Option<(Checkpoint, &'static str)>> {
         let mut damaged = Vec::new();
         for name in [LAST_CHECKPOINT, PREVIOUS_CHECKPOINT] {
             let path = run.file(name);
@@ -231,13 +236,16 @@ impl Checkpoint {
                     if let Some(fault) = damaged.first() {
                         progress.warn(&format!("{fault}; going on from {name}"));
                     }
-                    return Ok(Some(checkpoint));
+                    return Ok(Some((checkpoint, name)));
                 }
                 Err(Fault::Damaged(fault)) => {
                     damaged.push(format!("{} is damaged: {fault}", path.display()));
                 }
                 Err(Fault::Refused(fault)) => {
-                    return Err(Error::Input(format!("{}: {fault}", path.display())));
+                    return Err(Error::Input(format!(
+                        "{}: {fault}, or start a new run",
+                        path.display()
+                    )));
                 }
             }
         }
@@ -257,7 +265,10 @@ fn parse_field<'a, T: Deserialize<'a>>(
     name: &str,
     text: &'a str,
 ) -> std::result::Result<T, String> {
-    serde_json::from_str(text).map_err(|fault| format!("its `{name}` cannot be read: {fault}"))
+    serde_json::from_str(text).map_err(|fault| {
+        let fault = shortened(&fault.to_string());
+        format!("its `{name}` cannot be read: {fault}; put the run's own back")
+    })
 }
 
 /// A file's content; none if there is no such file.
@@ -379,7 +390,7 @@ mod tests {
             }
             let run = RunFolder::open(&path).unwrap();
             let found = Checkpoint::newest(&run, &mut Progress::new(Style::Quiet)).unwrap();
-            assert_eq!(found.map_or(0, |found| found.state.step), *step, "state {number}");
+            assert_eq!(found.map_or(0, |(found, _)| found.state.step), *step, "state {number}");
             assert!(!path.join(".toile-x.tmp").exists(), "state {number}");
         }
     }

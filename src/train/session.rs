@@ -92,16 +92,22 @@ impl<'a> Session<'a> {
     ) -> Result<Session<'a>> {
         let misfit = |fault: &str| {
             let folder = run.path().display();
-            Error::Input(format!("the checkpoint of {folder} does not fit its run: {fault}"))
+            Error::Input(format!(
+                "the checkpoint of {folder} does not fit its run: {fault}; put the run's own back, \
+                 or start a new run"
+            ))
         };
         let Checkpoint { state, model: weights, best, moments, .. } = checkpoint;
         check_counters(&state, &parts, config).map_err(misfit)?;
         let device = model.network.device();
-        let load = |bytes: &[u8]| Model::from_bytes(bytes, device).map_err(|f| misfit(&f));
+        let load = |bytes: &[u8]| {
+            let saved = Model::from_bytes(bytes, device).map_err(|f| misfit(&f))?;
+            if (&saved.architecture, &saved.classes) != (&model.architecture, &model.classes) {
+                return Err(misfit("its network or its classes are others than the data's"));
+            }
+            Ok(saved)
+        };
         let saved = load(&weights)?;
-        if (&saved.architecture, &saved.classes) != (&model.architecture, &model.classes) {
-            return Err(misfit("its network or its classes are others than the data's"));
-        }
         if let Some(best) = &best {
             load(best)?;
         }

@@ -1,8 +1,10 @@
-//! Cases 46 to 52, 72, 77 and 79: flags, results that nobody reads, numbers that overflow, a
-//! folder in use, and runs too large for memory.
+//! Cases 44, 46 to 52, 71 to 74, 77 and 79: flags, results that nobody reads, numbers that
+//! overflow, signals, a folder in use, and runs too large for memory.
 
 use std::fs::{self, File};
 use std::path::Path;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::harness::{After, GOOD_TRAINING, ODD_NAME, Row, labels, odd_name};
 use crate::idx_files::{UNSIGNED_BYTE, idx_bytes};
@@ -16,7 +18,7 @@ fn flag(case: u32, name: &'static str, flags: &str, tells: [&'static str; 4]) ->
     Row::refused(case, name, |_| (), &format!("train {flags}"), 2, tells)
 }
 
-/// A run that is good but for `flags`, of which the last one counts.
+/// A run that is good but for `flags`.
 fn training(flags: &str) -> String {
     format!("{GOOD_TRAINING} --out . --name new {flags}")
 }
@@ -51,7 +53,13 @@ pub fn rows() -> Vec<Row> {
         Row { reader_leaves: true, ..Row::works(52, "nobody reads the results", |_| (), &training(""), is_complete) },
         Row { reader_leaves: true, ..Row::works(52, "nobody reads the JSON lines", |_| (), &training("--json"), is_complete) },
         Row { reader_leaves: true, ..Row::works(52, "nobody reads the report", |_| (), "evaluate run --data data", |_| true) },
-        Row { after: After::Is(keeps_the_run), ..Row::refused(72, "a learning rate that overflows", |_| (), &training("--lr 1e30"), 4, ["loss of step", "is not finite", "the update was not made", "a lower --lr"]) },
+        Row { after: After::Is(keeps_the_first_step), ..Row::refused(72, "a learning rate that overflows", |_| (), &training("--lr 1e30 --save-every 1"), 4, ["the loss of step 2 (epoch 1, batch 2) is not finite", "the update was not made", "./new keeps the last good checkpoint, and in failed_step.json", "a lower --lr"]) },
+        Row { parts: &["data", "failed"], keeps: vec!["failed/last.ckpt"], after: After::Is(|f| f.join("failed/failed_step.json").is_file()), ..Row::refused(71, "going on to a step that is not finite", |_| (), "train --resume failed", 4, ["the loss of step 2 (epoch 1, batch 2) is not finite", "the update was not made", "failed keeps the last good checkpoint, and in failed_step.json", "a lower --lr"]) },
+        Row { after: After::Is(|f| !f.join("new/evaluation.json").exists()), ..Row::refused(71, "weights that overflow in the last step", |_| (), &training("--lr 1e30").replace("--max-steps 3", "--max-steps 1"), 4, ["the validation loss after epoch 1", "is not finite", "keeps what earlier epochs left", "a lower --lr"]) },
+        signalled(73, "SIGINT", SIGINT, 130),
+        signalled(74, "SIGTERM", SIGTERM, 143),
+        Row::refused(44, "a file where run folders are to lie", |_| (), &training("").replace("--out .", "--out run/config.toml"), 5, ["cannot create", "run/config.toml", "File exists", "os error"]),
+        Row::refused(77, "going on in a run folder in use", hold, "train --resume run", 3, ["run", "process 4242", "in use", "wait"]),
         Row::refused(77, "a run folder in use", hold, &format!("{GOOD_TRAINING} --out . --name run --overwrite"), 3, ["./run", "process 4242", "in use", "wait"]),
         Row::refused(79, "batches that fit no memory", write_large_data, "train --data large --batch-size 65536 --out . --name new", 2, ["--batch-size", "expected at most 528", "found 65536", "choose a smaller one"]),
         #[cfg(target_os = "linux")]
@@ -71,8 +79,26 @@ fn is_complete(folder: &Path) -> bool {
     files.iter().all(|file| folder.join("new").join(file).is_file())
 }
 
-fn keeps_the_run(folder: &Path) -> bool {
-    folder.join("new/config.toml").is_file() && !folder.join("new/evaluation.json").exists()
+/// A run without end that gets a signal after its first step.
+fn signalled(case: u32, name: &'static str, signal: i32, exit_code: i32) -> Row {
+    let command = training("--save-every 1").replace("--max-steps 3", "--epochs 100000");
+    let is_saved =
+        |f: &Path| f.join("new/last.ckpt").is_file() && !f.join("new/evaluation.json").exists();
+    let tells = vec!["interrupted in epoch", "the run is saved"];
+    let row = Row::works(case, name, |_| (), &command, is_saved);
+    Row { exit_code, signal: Some(signal), tells, shows: vec!["--resume ./new"], ..row }
+}
+
+/// What the first step left, and which ten images the second one had.
+fn keeps_the_first_step(folder: &Path) -> bool {
+    let run = folder.join("new");
+    let read = |name| fs::read(run.join(name)).unwrap();
+    let failed: serde_json::Value = serde_json::from_slice(&read("failed_step.json")).unwrap();
+    let images = failed["images"].as_array().map(Vec::len);
+    run.join("last.ckpt").is_file()
+        && !run.join("evaluation.json").exists()
+        && String::from_utf8(read("metrics.jsonl")).unwrap().lines().count() == 1
+        && (&failed["step"], images) == (&2.into(), Some(10))
 }
 
 /// Holds the lock of the good run until the test ends, as a process of another number.

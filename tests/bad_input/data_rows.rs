@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::harness::{GOOD_TRAINING, Row, TEST_COUNT, TRAIN_COUNT, labels};
+use crate::harness::{GOOD_TRAINING, Row, TEST_COUNT, TRAIN_COUNT, labels, make_pipe, rewrite};
 use crate::idx_files::{UNSIGNED_BYTE, gzip, idx_bytes, image_bytes};
 
 const TRAIN_IMAGES: &str = "train-images-idx3-ubyte";
@@ -98,12 +98,6 @@ fn test_labels(folder: &Path) -> PathBuf {
     folder.join("data").join(TEST_LABELS)
 }
 
-fn rewrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-    let mut bytes = fs::read(path).unwrap();
-    change(&mut bytes);
-    fs::write(path, bytes).unwrap();
-}
-
 fn set_label(path: &Path, index: usize, label: u8) {
     rewrite(path, |bytes| bytes[8 + index] = label);
 }
@@ -150,11 +144,6 @@ fn exchange_suffixes(folder: &Path) {
 
 fn is_complete(folder: &Path) -> bool {
     folder.join("new/evaluation.json").is_file()
-}
-
-fn make_pipe(path: &Path) {
-    fs::remove_file(path).unwrap();
-    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
 }
 
 fn link_to(path: &Path, target: &str) {

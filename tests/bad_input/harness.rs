@@ -3,22 +3,20 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::hash::{DefaultHasher, Hasher};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use wait4::{ResUse, Wait4};
 
 use crate::idx_files::{UNSIGNED_BYTE, idx_bytes, image_bytes};
+use crate::image_files::good_png;
+use crate::snapshot::{differences, snapshot};
 
 /// A program that takes longer hangs.
 const LONGEST: Duration = Duration::from_secs(20);
-
-/// Files up to this size are compared by content, larger ones by size and time.
-const COMPARED_BYTES: u64 = 4 << 20;
 
 /// Images of the good data set: training file and test file.
 pub const TRAIN_COUNT: u32 = 40;
@@ -27,13 +25,20 @@ pub const TEST_COUNT: u32 = 10;
 /// The command line of a good training run on the good data set.
 pub const GOOD_TRAINING: &str = "train --data data --val-size 10 --batch-size 10 --max-steps 3";
 
+/// A run that reached a limit of steps in its second epoch, of three steps each.
+const STOPPED_RUN: &str = "--data data --val-size 10 --batch-size 10";
+
 /// One bad input.
 pub struct Row {
     /// The number of the case in the list of faults that the table follows.
     pub case: u32,
     /// What is wrong.
     pub name: &'static str,
-    /// Spoils a folder that holds `data/`, a good data set, and `run/`, a good run.
+    /// What the folder holds: `data`, a good data set; `run`, a good run; `stopped`, one that
+    /// stopped at step 5, with the one of 7 steps that it was to become in `whole.json`;
+    /// `failed`, one whose second step was not finite.
+    pub parts: &'static [&'static str],
+    /// Spoils that folder.
     pub spoil: fn(&Path),
     /// The program and its arguments, started in that folder. [`ODD_NAME`] in it is a name that
     /// is not UTF-8.
@@ -42,7 +47,15 @@ pub struct Row {
     /// What the message tells: the file or flag, what was expected, what was found, and what to
     /// do. A row that works has nothing to tell.
     pub tells: Vec<&'static str>,
+    /// What is found among its results.
+    pub shows: Vec<&'static str>,
     pub after: After,
+    /// Files that are left as they were.
+    pub keeps: Vec<&'static str>,
+    /// The instruction set that it is told to use, if any.
+    pub isa: Option<&'static str>,
+    /// The signal that it gets when `new/last.ckpt` is there.
+    pub signal: Option<i32>,
     /// The address space that the program gets, in KiB; without one, the machine's.
     pub address_space_kib: Option<u64>,
     /// Whether the reader of its results goes away before they come.
@@ -70,11 +83,16 @@ impl Row {
         Row {
             case,
             name,
+            parts: &["data", "run"],
             spoil,
             command: command.to_owned(),
             exit_code,
             tells: tells.to_vec(),
+            shows: Vec::new(),
             after: After::Untouched,
+            keeps: Vec::new(),
+            isa: None,
+            signal: None,
             address_space_kib: None,
             reader_leaves: false,
         }
@@ -111,11 +129,17 @@ pub struct Outcome {
     pub faults: Vec<String>,
 }
 
-/// A good data set, a good run on it, and what good calls cost.
+/// A good data set, runs on it, and what good calls cost.
 pub struct Good {
     folder: TempDir,
     peaks: BTreeMap<&'static str, u64>,
 }
+
+/// The folder that rows are run in, one after the other: runs remember where their data is.
+const PLACE: &str = "place";
+
+/// The folder of what rows are spoilt from.
+const KEPT: &str = "kept";
 
 impl Good {
     /// Makes all that rows are spoilt from.
@@ -124,15 +148,19 @@ impl Good {
     /// make a row look worse than it is, never better, as long as it is less than good runs take.
     pub fn make() -> Good {
         let folder = tempfile::tempdir().unwrap();
-        write_data(&folder.path().join("data"));
+        let place = folder.path().join(PLACE);
+        fs::create_dir(&place).unwrap();
+        write_data(&place.join("data"));
+        fs::write(place.join("good.png"), good_png()).unwrap();
         let mut peaks = BTreeMap::new();
         let commands = [
             ("train", format!("{GOOD_TRAINING} --out . --name run")),
             ("evaluate", "evaluate run".to_owned()),
+            ("predict", "predict --model run good.png".to_owned()),
         ];
         for (program, command) in commands {
-            peaks.insert(program, peak_of(&command, folder.path()));
-            let floor = peak_of(&format!("{program} --version"), folder.path());
+            peaks.insert(program, peak_of(&command, &place));
+            let floor = peak_of(&format!("{program} --version"), &place);
             println!(
                 "{program}: MiB of a good run {}, of none {}",
                 peaks[program] >> 20,
@@ -140,6 +168,17 @@ impl Good {
             );
             assert!(floor < peaks[program], "{program} is charged with this test's own memory");
         }
+        for (name, flags, exit_code) in [
+            ("stopped", "--max-steps 5 --save-every 2", 0),
+            ("whole", "--max-steps 7", 0),
+            ("failed", FAILS, 4),
+        ] {
+            let command = format!("train {STOPPED_RUN} --out . --name {name} {flags}");
+            let row = Row { exit_code, ..Row::works(0, "good", |_| (), &command, |_| true) };
+            used_by(&row, &place);
+        }
+        fs::rename(place.join("whole/evaluation.json"), place.join("whole.json")).unwrap();
+        fs::rename(place, folder.path().join(KEPT)).unwrap();
         Good { folder, peaks }
     }
 
@@ -148,19 +187,37 @@ impl Good {
         self.peaks[row.command.split_whitespace().next().unwrap()]
     }
 
-    /// Runs a row in a folder of its own.
-    pub fn run(&self, row: &Row) -> Outcome {
-        let (folder, streams) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        for part in ["data", "run"] {
-            copy_folder(&self.folder.path().join(part), &folder.path().join(part));
+    /// Makes the folder that a row is run in, and spoils it.
+    fn prepare(&self, row: &Row) -> PathBuf {
+        let (place, kept) = (self.folder.path().join(PLACE), self.folder.path().join(KEPT));
+        fs::create_dir(&place).unwrap();
+        for part in row.parts {
+            copy_folder(&kept.join(part), &place.join(part));
         }
-        (row.spoil)(folder.path());
-        let before = snapshot(folder.path());
+        if row.parts.contains(&"stopped") {
+            fs::copy(kept.join("whole.json"), place.join("whole.json")).unwrap();
+        }
+        (row.spoil)(&place);
+        place
+    }
+
+    /// Runs a row.
+    pub fn run(&self, row: &Row) -> Outcome {
+        let folder = self.prepare(row);
+        let streams = tempfile::tempdir().unwrap();
+        let before = snapshot(&folder);
         let begin = Instant::now();
-        let used = wait(start(row, folder.path(), streams.path()));
+        let mut child = start(row, &folder, streams.path());
+        if let Some(signal) = row.signal {
+            send(signal, &mut child, &folder.join("new/last.ckpt"));
+        }
+        let used = wait(child);
         let seconds = begin.elapsed().as_secs_f64();
-        let message = fs::read(streams.path().join("stderr")).unwrap();
-        let message = String::from_utf8_lossy(&message).into_owned();
+        let said = |stream| {
+            let said = fs::read(streams.path().join(stream)).unwrap_or_default();
+            String::from_utf8_lossy(&said).into_owned()
+        };
+        let (message, results) = (said("stderr"), said("stdout"));
         let mut faults = Vec::new();
         let exit_code = used.as_ref().and_then(|used| used.status.code());
         if used.is_none() {
@@ -177,29 +234,44 @@ impl Good {
         }
         let untold = row.tells.iter().filter(|word| word.is_empty() || !message.contains(**word));
         faults.extend(untold.map(|word| format!("the message lacks {word:?}")));
+        let unshown = row.shows.iter().filter(|word| !results.contains(**word));
+        faults.extend(unshown.map(|word| format!("the results lack {word:?}")));
+        let after = snapshot(&folder);
         match row.after {
-            After::Untouched => faults.extend(differences(&before, &snapshot(folder.path()))),
-            After::Is(right) if !right(folder.path()) => {
+            After::Untouched => faults.extend(differences(&before, &after)),
+            After::Is(right) if !right(&folder) => {
                 faults.push("the folder is not left as it should be".to_owned());
             }
             After::Is(_) => {}
         }
+        let kept = row.keeps.iter().map(|name| folder.join(name));
+        let changed =
+            kept.filter(|path| !before.contains_key(path) || before.get(path) != after.get(path));
+        faults.extend(changed.map(|path| format!("{} was not kept", path.display())));
         if !faults.is_empty() {
-            faults.push(format!("it said: {message}"));
+            faults.push(format!("it said: {message}{results}"));
         }
+        fs::remove_dir_all(folder).unwrap();
         let peak_bytes = used.map_or(0, |used| used.rusage.maxrss);
         Outcome { exit_code, seconds, peak_bytes, faults }
     }
 }
 
+/// Flags of a run whose first step makes weights that no second one survives.
+const FAILS: &str = "--max-steps 5 --lr 1e30 --save-every 1";
+
 /// The peak memory of a command that does its work.
 fn peak_of(command: &str, folder: &Path) -> u64 {
-    let row = Row::works(0, "good", |_| (), command, |_| true);
+    used_by(&Row::works(0, "good", |_| (), command, |_| true), folder).rusage.maxrss
+}
+
+/// Runs a row in a folder as it is; it must end as it says.
+fn used_by(row: &Row, folder: &Path) -> ResUse {
     let streams = tempfile::tempdir().unwrap();
-    let used = wait(start(&row, folder, streams.path())).expect("it ends");
+    let used = wait(start(row, folder, streams.path())).expect("it ends");
     let told = fs::read_to_string(streams.path().join("stderr")).unwrap();
-    assert!(used.status.success(), "{command}: {told}");
-    used.rusage.maxrss
+    assert_eq!(used.status.code(), Some(row.exit_code), "{}: {told}", row.command);
+    used
 }
 
 /// Starts a row's program in `folder`, deaf to the environment, with its output in files.
@@ -208,6 +280,7 @@ fn start(row: &Row, folder: &Path, streams: &Path) -> Child {
     let program = match words.next().unwrap() {
         "train" => env!("CARGO_BIN_EXE_train"),
         "evaluate" => env!("CARGO_BIN_EXE_evaluate"),
+        "predict" => env!("CARGO_BIN_EXE_predict"),
         other => panic!("no program is named {other}"),
     };
     let mut process = match row.address_space_kib {
@@ -222,12 +295,23 @@ fn start(row: &Row, folder: &Path, streams: &Path) -> Child {
     for variable in ["RAYON_NUM_THREADS", "TOILE_DATA_DIR", "TOILE_ISA", "RUST_LOG", "CI"] {
         process.env_remove(variable);
     }
+    process.envs(row.isa.map(|isa| ("TOILE_ISA", isa)));
     let stream = |name| Stdio::from(File::create(streams.join(name)).unwrap());
     let results = if row.reader_leaves { Stdio::piped() } else { stream("stdout") };
     process.current_dir(folder).stdin(Stdio::null()).stdout(results).stderr(stream("stderr"));
     let mut child = process.spawn().unwrap();
     drop(child.stdout.take());
     child
+}
+
+/// Sends a signal to a program as soon as a file is there, if it comes.
+fn send(signal: i32, child: &mut Child, file: &Path) {
+    let begin = Instant::now();
+    while !file.exists() && begin.elapsed() < LONGEST {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let (signal, process) = (format!("-{signal}"), child.id().to_string());
+    assert!(Command::new("kill").args([signal, process]).status().unwrap().success());
 }
 
 /// Waits for a program; one that hangs is ended, and gives `None`.
@@ -260,59 +344,23 @@ pub fn labels(count: u32) -> Vec<u8> {
     idx_bytes(UNSIGNED_BYTE, &[count], &labels)
 }
 
+/// Changes the bytes of a file.
+pub fn rewrite(path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    fs::write(path, bytes).unwrap();
+}
+
+/// Puts a named pipe, which nobody writes to, in the place of a file.
+pub fn make_pipe(path: &Path) {
+    fs::remove_file(path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
 fn copy_folder(from: &Path, to: &Path) {
     fs::create_dir(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
-}
-
-/// What is seen of a file without opening pipes or devices.
-#[derive(PartialEq)]
-struct Seen {
-    bytes: u64,
-    kind: fs::FileType,
-    changed: Option<SystemTime>,
-    content: Option<u64>,
-}
-
-fn snapshot(folder: &Path) -> BTreeMap<PathBuf, Seen> {
-    let mut found = BTreeMap::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let metadata = fs::symlink_metadata(&path).unwrap();
-            let compared = metadata.is_file() && metadata.len() <= COMPARED_BYTES;
-            let seen = Seen {
-                bytes: metadata.len(),
-                kind: metadata.file_type(),
-                changed: metadata.is_file().then(|| metadata.modified().unwrap()),
-                content: compared.then(|| hash(&fs::read(&path).unwrap())),
-            };
-            if metadata.is_dir() {
-                folders.push(path.clone());
-            }
-            found.insert(path, seen);
-        }
-    }
-    found
-}
-
-fn hash(content: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    hasher.write(content);
-    hasher.finish()
-}
-
-fn differences(before: &BTreeMap<PathBuf, Seen>, after: &BTreeMap<PathBuf, Seen>) -> Vec<String> {
-    let lost = before.keys().filter(|path| !after.contains_key(*path));
-    let lost = lost.map(|path| format!("{} is gone", path.display()));
-    let changed = after.iter().filter_map(|(path, seen)| match before.get(path) {
-        Some(old) if old == seen => None,
-        Some(_) => Some(format!("{} has changed", path.display())),
-        None => Some(format!("{} is new", path.display())),
-    });
-    lost.chain(changed).collect()
 }

@@ -23,6 +23,11 @@ pub fn png_of_65535_pixels_a_side() -> Vec<u8> {
     png(&[header(65_535, 65_535), chunk(b"IDAT", &zlib(&mut std::io::empty()))])
 }
 
+/// Case 53: 256 million pixels announced, within the limits, none there.
+pub fn png_of_16000_pixels_a_side() -> Vec<u8> {
+    png(&[header(16_000, 16_000), chunk(b"IDAT", &zlib(&mut std::io::empty()))])
+}
+
 /// Case 54: a small image whose pixels unpack to a gibibyte.
 pub fn png_with_a_bomb_as_pixels() -> Vec<u8> {
     png(&[header(SIDE, SIDE), chunk(b"IDAT", &zlib(&mut std::io::repeat(0).take(BOMB_BYTES)))])
@@ -39,6 +44,13 @@ pub fn png_with_a_bomb_as_text() -> Vec<u8> {
     let mut text = b"Comment\0\0".to_vec();
     text.extend(zlib(&mut std::io::repeat(b'a').take(BOMB_BYTES)));
     png(&[header(SIDE, SIDE), chunk(b"zTXt", &text), chunk(b"IDAT", &pixels())])
+}
+
+/// Case 54: a good image with a colour profile that unpacks to a gibibyte.
+pub fn png_with_a_bomb_as_profile() -> Vec<u8> {
+    let mut profile = b"profile\0\0".to_vec();
+    profile.extend(zlib(&mut std::io::repeat(0).take(BOMB_BYTES)));
+    png(&[header(SIDE, SIDE), chunk(b"iCCP", &profile), chunk(b"IDAT", &pixels())])
 }
 
 /// Case 55: cut in the middle of its pixels.
@@ -122,7 +134,12 @@ pub fn check() {
     for whole in [animated_png(), jpeg()] {
         assert_eq!(decoded(&whole).expect("a whole image").dimensions(), (SIDE, SIDE));
     }
-    for broken in [truncated_png(), png_with_a_wrong_checksum(), png_of_65535_pixels_a_side()] {
+    for broken in [
+        truncated_png(),
+        png_with_a_wrong_checksum(),
+        png_of_65535_pixels_a_side(),
+        png_of_16000_pixels_a_side(),
+    ] {
         assert!(decoded(&broken).is_err());
     }
     let size = |bytes: &[u8]| {
@@ -132,7 +149,9 @@ pub fn check() {
     assert_eq!(size(&png_of_65535_pixels_a_side()), (65_535, 65_535));
     let large = png_of_30000_black_pixels_a_side();
     assert_eq!(size(&large), (30_000, 30_000));
-    for bomb in [large, png_with_a_bomb_as_pixels(), png_with_a_bomb_as_text()] {
+    let hidden =
+        [png_with_a_bomb_as_pixels(), png_with_a_bomb_as_text(), png_with_a_bomb_as_profile()];
+    for bomb in hidden.into_iter().chain([large]) {
         assert_eq!(bomb.get(..8), Some(SIGNATURE));
         assert!(bomb.len() < 8 << 20, "a bomb of {} bytes", bomb.len());
     }

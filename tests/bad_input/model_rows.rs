@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::harness::Row;
+use crate::harness::{Row, make_pipe};
 
 const MODEL: &str = "run/best.safetensors";
 const TAKE: &str = "give a run folder, or a best.safetensors";
@@ -69,14 +69,14 @@ pub fn rows() -> Vec<Row> {
         row(33, "a pickle that would run a command", |f| write(f, b"\x80\x04\x95\x1d\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system\x94\x93\x94\x8c\x0atouch pwned\x94\x85\x94R\x94."), "safetensors files only", "pickle", TAKE),
         row(33, "ONNX", |f| write(f, b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:\xff"), "safetensors files only", "ONNX", TAKE),
         row(33, "an empty file", |f| write(f, b""), TAKE, "the file is empty", "as training writes it"),
-        Row::refused(33, "a checkpoint instead of weights", |_| (), "evaluate run/last.ckpt --data data", 2, ["run/last.ckpt", "`format_version`", "checkpoints", TAKE]),
+        Row::refused(33, "a checkpoint instead of weights", |_| (), "evaluate run/last.ckpt --data data", 2, ["run/last.ckpt", "its tensors take", "or it is a checkpoint", TAKE]),
         row(34, "a tensor named as a path", |f| rename_tensor(f, "../../x"), "its network", "../../x is not known", TAKE),
         row(34, "a tensor named by terminal escapes", |f| rename_tensor(f, "\u{1b}[31mred\u{7}"), "its network", "\\u{1b}[31mred\\u{7} is not known", TAKE),
         row(34, "a tensor with a name of a megabyte", |f| rename_tensor(f, &"x".repeat(1_000_000)), "its network", "xxx... is not known", TAKE),
         row(34, "a class named by terminal escapes", |f| edit_metadata(f, "classes", "[\"\\u001b[31mred\"]"), "class 0", "control characters", TAKE),
         row(34, "an unknown key with terminal escapes", |f| edit_metadata(f, "architecture", "{\"\\u001b[31m\":1}"), "expected `network` or `input`", "\\u{1b}[31m", TAKE),
         Row::refused(34, "a path with terminal escapes", |_| (), "evaluate no\u{1b}[31mthing", 2, ["no\\u{1b}[31mthing", "run folder or model file", "No such file", "train one first"]),
-        row(18, "a model that is a named pipe", |f| { fs::remove_file(f.join(MODEL)).unwrap(); assert!(std::process::Command::new("mkfifo").arg(f.join(MODEL)).status().unwrap().success()); }, "run folder", "no best.safetensors", "finished an epoch"),
+        row(18, "a model that is a named pipe", |f| make_pipe(&f.join(MODEL)), "run folder", "no best.safetensors", "finished an epoch"),
     ]
 }
 

@@ -70,7 +70,7 @@ fn go_on<'a>(
 
 /// The newest checkpoint, without what clocks put in it.
 fn saved(run: &RunFolder) -> Checkpoint {
-    let mut checkpoint =
+    let (mut checkpoint, _) =
         Checkpoint::newest(run, &mut Progress::new(Style::Quiet)).unwrap().unwrap();
     checkpoint.state.running.seconds = 0.0;
     checkpoint
