@@ -252,12 +252,26 @@ impl ModelLocation {
             let run = folder.join(LOCK).is_file().then(|| folder.to_owned());
             return Ok(Self { weights: path.to_owned(), run });
         }
+        if !metadata.is_dir() {
+            return Err(Error::Input(format!(
+                "{shown}: expected a run folder or a file of weights, found a pipe, socket or \
+                 device; check the path"
+            )));
+        }
         let weights = path.join(BEST_WEIGHTS);
         if !weights.is_file() {
-            return Err(Error::Input(format!(
-                "{shown} holds no {BEST_WEIGHTS}: it is no run folder, or its run has not yet \
-                 finished an epoch"
-            )));
+            let target = std::fs::read_link(path).map(|run| format!(" (now {})", run.display()));
+            let target = target.unwrap_or_default();
+            return Err(Error::Input(match path.join(LOCK).is_file() {
+                true => format!(
+                    "{shown}{target} holds no {BEST_WEIGHTS}: its run has finished no epoch yet; \
+                     wait for it or go on with it by train --resume, or name another run"
+                ),
+                false => format!(
+                    "{shown}{target} holds no {BEST_WEIGHTS}: it is not the folder of a run; \
+                     expected one, such as runs/latest, or a file of weights"
+                ),
+            }));
         }
         Ok(Self { weights, run: Some(path.to_owned()) })
     }

@@ -190,8 +190,10 @@ fn the_background_becomes_black() {
 fn the_user_can_overrule() {
     let picture = scene(100, 100, 240, 20, 0);
     let dark = prepare(&picture, Background::Dark, SIDE, SIDE);
-    let words = "not inverted (object lighter than background)";
-    assert!(dark.steps.contains(words), "{}", dark.steps);
+    assert!(dark.steps.contains("not inverted (told that"), "{}", dark.steps);
+    assert!(dark.blank, "nothing is lighter than the background");
+    let light = prepare(&picture, Background::Light, SIDE, SIDE);
+    assert!(light.steps.contains("inverted (told that") && !light.blank, "{}", light.steps);
 }
 
 /// Dark things are laid over white and light ones over black: either way they can be seen.

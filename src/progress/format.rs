@@ -124,8 +124,11 @@ pub(super) fn stop_text(reason: StopReason, epochs: u64, best_epoch: Option<u64>
                  Best weights restored."
             )
         }
-        StopReason::Interrupted | StopReason::Terminated => {
+        StopReason::Interrupted => {
             format!("interrupted in epoch {}; the run is saved.{best}", epochs + 1)
+        }
+        StopReason::Terminated => {
+            format!("terminated in epoch {}; the run is saved.{best}", epochs + 1)
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use toile_kernels::{BITS_VERSION, Isa};
 
 use super::saved::Checkpoint;
-use super::{Execution, Setup, Summary};
+use super::{Execution, Setup, StopReason, Summary};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::recipe::{Config, Overrides};
@@ -50,10 +50,7 @@ pub fn resume(options: &ResumeOptions, progress: &mut Progress) -> Result<Summar
     if let Some((checkpoint, _)) = &checkpoint {
         check_origin(checkpoint, &config, &run)?;
         if let Some(summary) = finished(checkpoint, &config, &run) {
-            progress.note(
-                "this run has finished; nothing is left to do. To train on, raise the limit that \
-                 ended it: --epochs or --max-steps",
-            );
+            progress.note(&finished_text(summary.reason, &config));
             progress.ended(&summary)?;
             return Ok(summary);
         }
@@ -63,6 +60,21 @@ pub fn resume(options: &ResumeOptions, progress: &mut Progress) -> Result<Summar
         check_data(checkpoint, &setup, &run)?;
     }
     setup.complete(&run, checkpoint, progress)
+}
+
+/// What is said of a run that has nothing left to do, and how it could have.
+fn finished_text(reason: StopReason, config: &Config) -> String {
+    let why = match (reason, config.max_steps) {
+        (StopReason::StepLimit, Some(limit)) => {
+            format!("it ended at --max-steps {limit}; give a greater one to train on")
+        }
+        (StopReason::EarlyStopping, _) => {
+            "its validation loss had stopped improving, so that no greater limit goes on with it"
+                .into()
+        }
+        _ => format!("it ended at --epochs {}; give a greater one to train on", config.epochs),
+    };
+    format!("this run has finished and nothing is left to do: {why}")
 }
 
 /// The summary of a run that has nothing left to do.

@@ -18,7 +18,9 @@ use crate::ops::gather::Resident;
 use crate::optim::{Adam, AdamConstants};
 use crate::progress::{Progress, StopReason};
 use crate::recipe::Config;
-use crate::run_folder::{FAILED_STEP, HistoryLog, HistoryRow, MetricsLog, RunFolder, StepMetrics};
+use crate::run_folder::{
+    FAILED_STEP, HistoryLog, HistoryRow, LAST_CHECKPOINT, MetricsLog, RunFolder, StepMetrics,
+};
 use crate::schedule::Verdict;
 use keep::Keeper;
 
@@ -334,14 +336,16 @@ impl<'a> Session<'a> {
             "images": images,
         });
         let folder = self.run.path().display();
-        let left = match self.run.write(FAILED_STEP, known.to_string().as_bytes()) {
-            Ok(()) => format!(", and in {FAILED_STEP} which images the batch had"),
-            Err(fault) => format!("; {fault}"),
+        let mut kept = match self.run.write(FAILED_STEP, known.to_string().as_bytes()) {
+            Ok(()) => format!("{folder} keeps in {FAILED_STEP} which images the batch had"),
+            Err(fault) => fault.to_string(),
         };
+        if self.run.file(LAST_CHECKPOINT).is_file() {
+            kept += ", and the last good checkpoint";
+        }
         Error::NotFinite(format!(
             "{what} of step {step} (epoch {epoch}, batch {batch}) is not finite: the update was \
-             not made and the run stopped. {folder} keeps the last good checkpoint{left}; start \
-             again with a lower --lr"
+             not made and the run stopped. {kept}; start again with a lower --lr"
         ))
     }
 }

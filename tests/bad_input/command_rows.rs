@@ -53,8 +53,8 @@ pub fn rows() -> Vec<Row> {
         Row { reader_leaves: true, ..Row::works(52, "nobody reads the results", |_| (), &training(""), is_complete) },
         Row { reader_leaves: true, ..Row::works(52, "nobody reads the JSON lines", |_| (), &training("--json"), is_complete) },
         Row { reader_leaves: true, ..Row::works(52, "nobody reads the report", |_| (), "evaluate run --data data", |_| true) },
-        Row { after: After::Is(keeps_the_first_step), ..Row::refused(72, "a learning rate that overflows", |_| (), &training("--lr 1e30 --save-every 1"), 4, ["the loss of step 2 (epoch 1, batch 2) is not finite", "the update was not made", "./new keeps the last good checkpoint, and in failed_step.json", "a lower --lr"]) },
-        Row { parts: &["data", "failed"], keeps: vec!["failed/last.ckpt"], after: After::Is(|f| f.join("failed/failed_step.json").is_file()), ..Row::refused(71, "going on to a step that is not finite", |_| (), "train --resume failed", 4, ["the loss of step 2 (epoch 1, batch 2) is not finite", "the update was not made", "failed keeps the last good checkpoint, and in failed_step.json", "a lower --lr"]) },
+        Row { after: After::Is(keeps_the_first_step), ..Row::refused(72, "a learning rate that overflows", |_| (), &training("--lr 1e30 --save-every 1"), 4, ["the loss of step 2 (epoch 1, batch 2) is not finite", "the update was not made", "./new keeps in failed_step.json which images the batch had, and the last good checkpoint", "a lower --lr"]) },
+        Row { parts: &["data", "failed"], keeps: vec!["failed/last.ckpt"], after: After::Is(|f| f.join("failed/failed_step.json").is_file()), ..Row::refused(71, "going on to a step that is not finite", |_| (), "train --resume failed", 4, ["the loss of step 2 (epoch 1, batch 2) is not finite", "the update was not made", "failed keeps in failed_step.json which images the batch had, and the last good checkpoint", "a lower --lr"]) },
         Row { after: After::Is(|f| !f.join("new/evaluation.json").exists()), ..Row::refused(71, "weights that overflow in the last step", |_| (), &training("--lr 1e30").replace("--max-steps 3", "--max-steps 1"), 4, ["the validation loss after epoch 1", "is not finite", "keeps what earlier epochs left", "a lower --lr"]) },
         signalled(73, "SIGINT", SIGINT, 130),
         signalled(74, "SIGTERM", SIGTERM, 143),
@@ -84,7 +84,8 @@ fn signalled(case: u32, name: &'static str, signal: i32, exit_code: i32) -> Row 
     let command = training("--save-every 1").replace("--max-steps 3", "--epochs 100000");
     let is_saved =
         |f: &Path| f.join("new/last.ckpt").is_file() && !f.join("new/evaluation.json").exists();
-    let tells = vec!["interrupted in epoch", "the run is saved"];
+    let word = if signal == SIGINT { "interrupted in epoch" } else { "terminated in epoch" };
+    let tells = vec![word, "the run is saved"];
     let row = Row::works(case, name, |_| (), &command, is_saved);
     Row { exit_code, signal: Some(signal), tells, shows: vec!["--resume ./new"], ..row }
 }

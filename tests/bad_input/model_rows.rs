@@ -76,7 +76,7 @@ pub fn rows() -> Vec<Row> {
         row(34, "a class named by terminal escapes", |f| edit_metadata(f, "classes", "[\"\\u001b[31mred\"]"), "class 0", "control characters", TAKE),
         row(34, "an unknown key with terminal escapes", |f| edit_metadata(f, "architecture", "{\"\\u001b[31m\":1}"), "expected `network` or `input`", "\\u{1b}[31m", TAKE),
         Row::refused(34, "a path with terminal escapes", |_| (), "evaluate no\u{1b}[31mthing", 2, ["no\\u{1b}[31mthing", "run folder or model file", "No such file", "train one first"]),
-        row(18, "a model that is a named pipe", |f| make_pipe(&f.join(MODEL)), "run folder", "no best.safetensors", "finished an epoch"),
+        row(18, "a model that is a named pipe", |f| make_pipe(&f.join(MODEL)), "run folder", "a pipe, socket or device", "check the path"),
     ]
 }
 
