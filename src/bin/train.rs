@@ -3,17 +3,20 @@
 mod common;
 
 use std::ffi::OsString;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Parser, ValueHint};
 use clap_complete::Shell;
-use toile::error::Result;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+use toile::error::{Error, Result};
 use toile::progress::{Progress, Style};
 use toile::recipe::limits::{self, Real, Whole};
 use toile::recipe::{Config, Overrides, RECIPES};
-use toile::train::{Execution, ResumeOptions, TrainOptions, resume, train};
+use toile::train::{Execution, ResumeOptions, Stop, StopReason, TrainOptions, resume, train};
 
 /// Where run folders lie if nothing else is said.
 const DEFAULT_OUT: &str = "runs";
@@ -216,10 +219,35 @@ fn run(flags: &Flags) -> Result<u8> {
         progress.note(&notice);
     }
     let execution =
-        Execution { threads, device: flags.device.resolve()?, stop: common::stop_on_signals()? };
+        Execution { threads, device: flags.device.resolve()?, stop: stop_on_signals()? };
     let summary = match &flags.resume {
         Some(run) => resume(&flags.resume_options(run, execution), &mut progress)?,
         None => train(&flags.train_options(execution)?, &mut progress)?,
     };
     Ok(summary.reason.exit_code())
+}
+
+/// Lets SIGINT and SIGTERM ask a run to stop; a second signal ends the process at once, and so
+/// does the first one while there is nothing to save yet.
+///
+/// # Errors
+/// [`Error::Failure`] if the system refuses a handler.
+fn stop_on_signals() -> Result<Stop> {
+    let stop = Stop::default();
+    let reasons = [
+        (SIGINT, Stop::INTERRUPT, StopReason::Interrupted),
+        (SIGTERM, Stop::TERMINATE, StopReason::Terminated),
+    ];
+    let install = || -> io::Result<()> {
+        for (signal, request, reason) in reasons {
+            // Handlers run in this order: the second signal finds what the first one left.
+            let exit_code = i32::from(reason.exit_code());
+            flag::register_conditional_shutdown(signal, exit_code, stop.at_once())?;
+            flag::register(signal, stop.at_once())?;
+            flag::register_usize(signal, stop.requested_flag(), request)?;
+        }
+        Ok(())
+    };
+    install().map_err(|fault| Error::Failure(format!("cannot handle signals: {fault}")))?;
+    Ok(stop)
 }

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use ureq::http::{Response, StatusCode, header};
 use ureq::{Agent, Body};
 
+use super::idx::hexadecimal;
 use super::{KnownFile, Reporter};
 use crate::error::Error;
 use crate::run_folder::sync_folder;
@@ -290,7 +291,7 @@ fn examine(file: &KnownFile, part: &Path) -> Attempt<Content> {
         let found = if unpacked_bytes > expected { "more" } else { "fewer" };
         return Ok(Content::Wrong(format!("unpacks to {found} than {expected} bytes")));
     }
-    let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let found = hexadecimal(hasher);
     if found != file.sha256 {
         let expected = file.sha256;
         return Ok(Content::Wrong(format!(
@@ -384,7 +385,8 @@ fn network(fault: &ureq::Error, stall: Duration) -> String {
     }
 }
 
-/// Text from outside as one line that does nothing to a terminal.
+/// Text from outside as one line that does nothing to a terminal. It may carry two checksums and
+/// an address, so more of it is kept than of a name in a file.
 pub(super) fn printable(text: &str) -> String {
     const LONGEST: usize = 300;
     let harmless = |character: char| if character.is_control() { ' ' } else { character };

@@ -124,8 +124,13 @@ pub fn read(path: &Path, content: IdxContent) -> Result<IdxFile> {
     let mut hasher = Sha256::new();
     hasher.update(&header_bytes);
     hasher.update(&body);
-    let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sha256 = hexadecimal(hasher);
     Ok(IdxFile { header, body, sha256 })
+}
+
+/// A hash as checksum lists write it, in lower-case hexadecimal digits.
+pub(super) fn hexadecimal(hasher: Sha256) -> String {
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 enum Stream {

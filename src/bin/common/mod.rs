@@ -6,12 +6,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, ValueEnum};
 use clap_complete::Shell;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 use toile::Device;
 use toile::error::{Error, Result, plain};
 use toile::recipe::limits::THREADS;
-use toile::train::{Stop, StopReason};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -160,30 +157,4 @@ pub fn tell_error(text: &str) {
     // Paths and names may hold anything, also what a terminal would obey.
     let lines: Vec<_> = text.lines().map(plain).collect();
     let _ = writeln!(io::stderr(), "error: {}", lines.join("\n"));
-}
-
-/// Lets SIGINT and SIGTERM ask a run to stop; a second signal ends the process at once, and so
-/// does the first one while there is nothing to save yet.
-///
-/// # Errors
-/// [`Error::Failure`] if the system refuses a handler.
-#[allow(dead_code, reason = "only train can be stopped and gone on with")]
-pub fn stop_on_signals() -> Result<Stop> {
-    let stop = Stop::default();
-    let reasons = [
-        (SIGINT, Stop::INTERRUPT, StopReason::Interrupted),
-        (SIGTERM, Stop::TERMINATE, StopReason::Terminated),
-    ];
-    let install = || -> io::Result<()> {
-        for (signal, request, reason) in reasons {
-            // Handlers run in this order: the second signal finds what the first one left.
-            let exit_code = i32::from(reason.exit_code());
-            flag::register_conditional_shutdown(signal, exit_code, stop.at_once())?;
-            flag::register(signal, stop.at_once())?;
-            flag::register_usize(signal, stop.requested_flag(), request)?;
-        }
-        Ok(())
-    };
-    install().map_err(|fault| Error::Failure(format!("cannot handle signals: {fault}")))?;
-    Ok(stop)
 }
