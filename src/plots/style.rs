@@ -75,8 +75,12 @@ pub fn percent(fraction: f64, decimals: usize) -> String {
     format!("{:.decimals$} %", 100.0 * fraction)
 }
 
-/// A number with at most three digits that count: `0.0002`, `1.5e-7`.
+/// A number with at most three digits that count: `0.0002`, `1.5e-7`. An exponent of three
+/// digits leaves room for one, so that no number takes more than nine characters.
 pub fn short(number: f64) -> String {
+    if number != 0.0 && !(1e-99..1e99).contains(&number.abs()) {
+        return format!("{number:.0e}");
+    }
     let rounded: f64 = format!("{number:.2e}").parse().unwrap_or(number);
     let plain = rounded == 0.0 || (1e-4..1e5).contains(&rounded.abs());
     if plain { rounded.to_string() } else { format!("{rounded:e}") }
@@ -92,6 +96,8 @@ mod tests {
         assert_eq!(counts, ["0", "999", "1,000", "1,234,567"]);
         let numbers = [0.001 * 0.2, 0.001, 3e-7, 12.345, 1234.0, 1e9, 0.0].map(short);
         assert_eq!(numbers, ["0.0002", "0.001", "3e-7", "12.3", "1230", "1e9", "0"]);
+        let extremes = [-1.634e-308, 1.79e308, -1.634e-98, f64::NAN].map(short);
+        assert_eq!(extremes, ["-2e-308", "2e308", "-1.63e-98", "NaN"]);
         let things = [counted(1, "class"), counted(2, "class"), counted(0, "image")];
         assert_eq!(things, ["1 class", "2 classes", "0 images"]);
     }

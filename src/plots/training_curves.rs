@@ -70,7 +70,7 @@ pub fn training_curves(rows: &[HistoryRow], marks: &Marks) -> Vec<u8> {
         panel.draw_curve(&mut canvas, &epochs, validation, VALIDATION);
         panel.draw_best(&mut canvas, &epochs, validation, marks);
     }
-    loss.draw_names(&mut canvas, &losses, short);
+    loss.draw_names(&mut canvas, &losses, loss_text);
     accuracy.draw_names(&mut canvas, &accuracies, |value| format!("{value:.2} %"));
     draw_rates(&mut canvas, &rate, rows);
     draw_epochs(&mut canvas, x, first, last);
@@ -85,11 +85,16 @@ fn summary(rows: &[HistoryRow], marks: &Marks) -> String {
         format!(
             "{epochs}; best validation loss {} after epoch {}, with {} of the validation images \
              recognised",
-            short(row.val_loss),
+            loss_text(row.val_loss),
             row.epoch,
             percent(row.val_accuracy, 2)
         )
     })
+}
+
+/// A loss, of common size with as many decimals as any other, so that two can be compared.
+fn loss_text(loss: f64) -> String {
+    if (1e-3..10.0).contains(&loss) { format!("{loss:.3}") } else { short(loss) }
 }
 
 /// One of the diagrams, which lie above each other.
@@ -288,4 +293,15 @@ fn draw_epochs(canvas: &mut Canvas, x: Axis, first: f64, last: f64) {
     let remark = "Training: mean over the epoch while the weights change, dropout on. \
                   Validation: after the epoch, dropout off.";
     canvas.text(LEFT, RATE.1 + 130.0, remark, SMALL, Align::Start);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn losses_of_common_size_have_equally_many_decimals() {
+        let texts = [0.12, 0.1793, 2.31, 0.0004, 1e9].map(loss_text);
+        assert_eq!(texts, ["0.120", "0.179", "2.310", "0.0004", "1e9"]);
+    }
 }
