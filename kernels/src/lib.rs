@@ -27,16 +27,17 @@ pub mod threads;
 mod block;
 
 pub use buffer::{Buffer, Device, Kind};
-pub use cpu::isa::{Isa, with_forced};
+pub use cpu::conv2d::{Algorithm, algorithm};
+pub use cpu::isa::{Isa, with_direct_convolution, with_forced};
 
 /// The version of the bits: it changes with every build whose kernels give other bits for the
 /// same numbers, so that a run begun by one build is not silently gone on with by another.
-pub const BITS_VERSION: u32 = 1;
+pub const BITS_VERSION: u32 = 2;
 
 use buffer::operand;
 use geometry::{
-    Adam, BatchNorm, Channels, Conv2d, CrossEntropy, Dropout, Elements, Gather, Gemm, Pool2d,
-    SUMMARY_LEN,
+    Adam, BatchNorm, Channels, Conv2d, ConvBlock, ConvPool, CrossEntropy, Dropout, Elements,
+    Gather, Gemm, Pool2d, SUMMARY_LEN,
 };
 
 /// Turns each line of the menu into a function that checks the operands' lengths and calls the
@@ -104,6 +105,37 @@ menu! {
     /// dw from x and dy, summed by shards
     conv2d_backward_weight(g: Conv2d; x: Real[g.input_len()], dy: Real[g.output_len()]
         => dw: Real[g.weight_len()]);
+
+    /// y = dropout(pool(relu(x ⋆ w + bias))); a code a number of y: the place of its window's
+    /// maximum, or [`geometry::NO_GRADIENT`] where that is not above 0 or was dropped
+    conv_pool_forward(g: ConvPool; x: Real[g.conv.input_len()], w: Real[g.conv.weight_len()],
+        bias: Real[g.conv.out_channels()]
+        => y: Real[g.output_len()], codes: u8[g.output_len()]);
+    /// dx, if it is wanted, dw and dbias from dy and the codes
+    conv_pool_backward(g: ConvPool; dy: Real[g.output_len()], codes: u8[g.output_len()],
+        x: Real[g.conv.input_len()], w: Real[g.conv.weight_len()]
+        => dx: Real[g.input_gradient_len()], dw: Real[g.conv.weight_len()],
+        dbias: Real[g.conv.out_channels()]);
+    /// z = x ⋆ w1 + bias1 and its statistics; y and codes as of a `conv_pool_forward` of
+    /// relu(batch norm of z)
+    conv_block_forward(g: ConvBlock; x: Real[g.first.input_len()], w1: Real[g.first.weight_len()],
+        bias1: Real[g.first.out_channels()], gamma: Real[g.first.out_channels()],
+        beta: Real[g.first.out_channels()], w2: Real[g.second.conv.weight_len()],
+        bias2: Real[g.second.conv.out_channels()]
+        => z: Real[g.first.output_len()], mean: Real[g.first.out_channels()],
+        inverse_deviation: Real[g.first.out_channels()], y: Real[g.second.output_len()],
+        codes: u8[g.second.output_len()], running_mean: Real[g.first.out_channels()],
+        running_variance: Real[g.first.out_channels()]);
+    /// dx, if it is wanted, and the parameters' gradients but for bias1's, which is 0
+    conv_block_backward(g: ConvBlock; dy: Real[g.second.output_len()],
+        codes: u8[g.second.output_len()], x: Real[g.first.input_len()],
+        w1: Real[g.first.weight_len()], z: Real[g.first.output_len()],
+        gamma: Real[g.first.out_channels()], beta: Real[g.first.out_channels()],
+        mean: Real[g.first.out_channels()], inverse_deviation: Real[g.first.out_channels()],
+        w2: Real[g.second.conv.weight_len()]
+        => dx: Real[g.input_gradient_len()], dw1: Real[g.first.weight_len()],
+        dgamma: Real[g.first.out_channels()], dbeta: Real[g.first.out_channels()],
+        dw2: Real[g.second.conv.weight_len()], dbias2: Real[g.second.conv.out_channels()]);
 
     /// y = x + bias, a channel at a time
     bias_forward(g: Channels; x: Real[g.len()], bias: Real[g.channels()] => y: Real[g.len()]);

@@ -54,34 +54,43 @@ pub fn chunks<T: Send>(out: &mut [T], length: usize, task: impl Fn(usize, &mut [
     out.par_chunks_mut(length).enumerate().for_each(|(i, chunk)| task(i, chunk));
 }
 
-/// Like [`chunks`] over two outputs at once; both must fall into the same number of chunks.
-pub fn chunks2<T: Send, U: Send>(
-    (a, a_length): (&mut [T], usize),
-    (b, b_length): (&mut [U], usize),
-    task: impl Fn(usize, &mut [T], &mut [U]) + Sync,
-) {
-    assert_eq!(a.len().div_ceil(a_length), b.len().div_ceil(b_length), "chunks of unequal number");
-    a.par_chunks_mut(a_length)
-        .zip(b.par_chunks_mut(b_length))
-        .enumerate()
-        .for_each(|(i, (a, b))| task(i, a, b));
+/// Makes a function like [`chunks`] over several outputs at once.
+macro_rules! chunks_of_several {
+    ($(#[$doc:meta])* $name:ident: $first:ident $First:ident, $($other:ident $Other:ident),+) => {
+        $(#[$doc])*
+        ///
+        /// # Panics
+        /// If the outputs do not all fall into the same number of chunks.
+        pub fn $name<$First: Send, $($Other: Send),+>(
+            $first: (&mut [$First], usize),
+            $($other: (&mut [$Other], usize),)+
+            task: impl Fn(usize, &mut [$First], $(&mut [$Other]),+) + Sync,
+        ) {
+            let count = $first.0.len().div_ceil($first.1);
+            $(assert_eq!(count, $other.0.len().div_ceil($other.1), "chunks of unequal number");)+
+            let all = $first.0.par_chunks_mut($first.1);
+            $(let all = all.zip($other.0.par_chunks_mut($other.1));)+
+            all.enumerate().for_each(|(i, chunks_of_several!(@pattern $first $($other)+))| {
+                task(i, $first, $($other),+);
+            });
+        }
+    };
+    (@pattern $a:ident $b:ident) => { ($a, $b) };
+    (@pattern $a:ident $b:ident $c:ident) => { (($a, $b), $c) };
+    (@pattern $a:ident $b:ident $c:ident $d:ident $e:ident) => { (((($a, $b), $c), $d), $e) };
 }
 
-/// Like [`chunks2`] over three outputs.
-pub fn chunks3<T: Send, U: Send, V: Send>(
-    (a, a_length): (&mut [T], usize),
-    (b, b_length): (&mut [U], usize),
-    (c, c_length): (&mut [V], usize),
-    task: impl Fn(usize, &mut [T], &mut [U], &mut [V]) + Sync,
-) {
-    let count = a.len().div_ceil(a_length);
-    assert_eq!(count, b.len().div_ceil(b_length), "chunks of unequal number");
-    assert_eq!(count, c.len().div_ceil(c_length), "chunks of unequal number");
-    a.par_chunks_mut(a_length)
-        .zip(b.par_chunks_mut(b_length))
-        .zip(c.par_chunks_mut(c_length))
-        .enumerate()
-        .for_each(|(i, ((a, b), c))| task(i, a, b, c));
+chunks_of_several! {
+    /// Like [`chunks`] over two outputs, each with its own length of chunk.
+    chunks2: a A, b B
+}
+chunks_of_several! {
+    /// Like [`chunks2`] over three outputs.
+    chunks3: a A, b B, c C
+}
+chunks_of_several! {
+    /// Like [`chunks2`] over five outputs.
+    chunks5: a A, b B, c C, d D, e E
 }
 
 /// Whether `test` holds for every chunk: an order-free question, so any schedule may answer it.

@@ -7,25 +7,25 @@
 
 mod common;
 
-use common::Tolerance::{OfTerms, OfValue};
-use common::{Call, Fill, Promise, Random, check, unwritten, unwritten_bytes};
+use common::Tolerance::{LargestTerms, Terms, Value};
+use common::{Call, Data, Fill, Promise, Random, check, unwritten, unwritten_bytes};
 use toile_kernels::geometry::{
-    Adam, BatchNorm, Channels, Conv2d, CrossEntropy, Dropout, Elements, Gather, Gemm, Pool2d,
-    SUMMARY_LEN,
+    Adam, BatchNorm, Channels, Conv2d, ConvBlock, ConvPool, CrossEntropy, Dropout, Elements,
+    Gather, Gemm, NO_GRADIENT, Pool2d, SUMMARY_LEN,
 };
-use toile_kernels::{Isa, MENU};
+use toile_kernels::{Algorithm, Isa, MENU, algorithm};
 
 /// Products and convolutions: all is promised.
-const PRODUCT: Promise = Promise { exact: true, bits: true, tiles: true, tolerance: OfTerms(2e-6) };
+const PRODUCT: Promise = Promise { exact: true, bits: true, tiles: true, tolerance: Terms(2e-6) };
 /// Kernels that add up at most: no tiles.
 const SUM: Promise = Promise { tiles: false, ..PRODUCT };
 /// Kernels that divide or take roots: whole numbers are nothing special.
 const QUOTIENT: Promise =
-    Promise { exact: false, bits: true, tiles: false, tolerance: OfValue(1e-5) };
+    Promise { exact: false, bits: true, tiles: false, tolerance: Value(1e-5) };
 /// Kernels with an exponential function, which the reference takes from elsewhere: within a
 /// rounding of f32.
 const EXPONENTIAL: Promise =
-    Promise { exact: false, bits: false, tiles: false, tolerance: OfValue(1.2e-7) };
+    Promise { exact: false, bits: false, tiles: false, tolerance: Value(1.2e-7) };
 
 /// Makes a test of each case, and the names of all.
 macro_rules! cases {
@@ -39,7 +39,7 @@ macro_rules! cases {
 }
 
 cases! {
-    gather: Promise { tolerance: OfValue(1e-7), ..SUM }, |r, fill| {
+    gather: Promise { tolerance: Value(1e-7), ..SUM }, |r, fill| {
         let g = random_gather(r, fill);
         call!(gather, g; pixels: byte = r.bytes(g.available() * g.image_len(), 256),
             order: index = r.indices(g.images(), g.available)
@@ -66,21 +66,20 @@ cases! {
         call!(gemm_tn, g; a: real = r.reals(g.left_len(), fill),
             b: real = r.reals(g.right_len(), fill) => c: real_mut = unwritten(g.result_len()))
     };
-    conv2d_forward: PRODUCT, |r, fill| {
-        let g = random_conv2d(r);
-        call!(conv2d_forward, g; x: real = r.reals(g.input_len(), fill),
-            w: real = r.reals(g.weight_len(), fill) => y: real_mut = unwritten(g.output_len()))
+    conv2d_forward: PRODUCT, |r, fill| forward(r, fill, random_conv2d).directly();
+    conv2d_backward_input: PRODUCT, |r, fill| input_gradient(r, fill, random_conv2d).directly();
+    conv2d_backward_weight: PRODUCT, |r, fill| weight_gradient(r, fill, random_conv2d).directly();
+    conv_pool_forward: PRODUCT, |r, fill| {
+        pool_forward(r, fill, random_conv2d).directly()
     };
-    conv2d_backward_input: PRODUCT, |r, fill| {
-        let g = random_conv2d(r);
-        call!(conv2d_backward_input, g; dy: real = r.reals(g.output_len(), fill),
-            w: real = r.reals(g.weight_len(), fill) => dx: real_mut = unwritten(g.input_len()))
+    conv_pool_backward: PRODUCT, |r, fill| {
+        pool_backward(r, fill, random_conv2d).directly()
     };
-    conv2d_backward_weight: PRODUCT, |r, fill| {
-        let g = random_conv2d(r);
-        call!(conv2d_backward_weight, g; x: real = r.reals(g.input_len(), fill),
-            dy: real = r.reals(g.output_len(), fill)
-            => dw: real_mut = unwritten(g.weight_len()))
+    conv_block_forward: BLOCK, |r, fill| {
+        block_forward(r, fill, random_conv2d, random_conv2d_of).directly()
+    };
+    conv_block_backward: BLOCK, |r, fill| {
+        block_backward(r, fill, random_conv2d, random_conv2d_of).directly()
     };
     bias_forward: SUM, |r, fill| {
         let g = random_channels(r);
@@ -121,7 +120,7 @@ cases! {
             running_variance: real_mut = r.positives(c, fill))
     };
     // dgamma and dbeta add up to 1,617 terms of up to 16, which cancel.
-    batch_norm_backward: Promise { tolerance: OfValue(1e-4), ..QUOTIENT }, |r, fill| {
+    batch_norm_backward: Promise { tolerance: Value(1e-4), ..QUOTIENT }, |r, fill| {
         let g = random_batch_norm(r);
         let c = g.channels();
         call!(batch_norm_backward, g; dy: real = r.reals(g.len(), fill),
@@ -163,7 +162,7 @@ cases! {
             => probabilities: real_mut = unwritten(g.len()),
             losses: real_mut = unwritten(g.images()), summary: real_mut = unwritten(SUMMARY_LEN))
     };
-    cross_entropy_backward: Promise { tolerance: OfValue(1e-6), ..QUOTIENT }, |r, fill| {
+    cross_entropy_backward: Promise { tolerance: Value(1e-6), ..QUOTIENT }, |r, fill| {
         let g = random_cross_entropy(r);
         call!(cross_entropy_backward, g; dloss: real = r.reals(1, fill),
             probabilities: real = r.positives(g.len(), fill),
@@ -178,6 +177,175 @@ cases! {
             second_moment: real_mut = r.positives(g.len(), fill),
             summary: real_mut = r.reals(SUMMARY_LEN, fill))
     };
+}
+
+/// Chains of kernels with a batch norm among them, and its large gradients.
+const BLOCK: Promise = Promise { exact: false, bits: true, tiles: true, tolerance: Value(2e-3) };
+
+/// Convolutions by Winograd's algorithm, which round otherwise than the plain loops: the bits of
+/// all instruction sets still agree, and whole numbers come out within the same tolerance.
+const WINOGRAD: Promise =
+    Promise { exact: false, bits: false, tiles: true, tolerance: LargestTerms(2e-6) };
+
+/// Its weight gradients, which are sums over all tiles.
+const WINOGRAD_SUMS: Promise = Promise { tolerance: LargestTerms(6e-6), ..WINOGRAD };
+
+#[test]
+fn winograd_forward() {
+    check("conv2d_forward", &WINOGRAD, |r, fill| forward(r, fill, random_winograd));
+}
+
+#[test]
+fn winograd_pool_backward() {
+    check("conv_pool_backward", &WINOGRAD_SUMS, |r, fill| pool_backward(r, fill, random_winograd));
+}
+
+#[test]
+fn winograd_input_gradient() {
+    check("conv2d_backward_input", &WINOGRAD, |r, fill| input_gradient(r, fill, random_winograd));
+}
+
+#[test]
+fn winograd_weight_gradient() {
+    check("conv2d_backward_weight", &WINOGRAD_SUMS, |r, fill| {
+        weight_gradient(r, fill, random_winograd)
+    });
+}
+
+fn forward(r: &mut Random, fill: Fill, random: fn(&mut Random) -> Conv2d) -> Call {
+    let g = random(r);
+    call!(conv2d_forward, g; x: real = r.reals(g.input_len(), fill),
+        w: real = r.reals(g.weight_len(), fill) => y: real_mut = unwritten(g.output_len()))
+}
+
+fn input_gradient(r: &mut Random, fill: Fill, random: fn(&mut Random) -> Conv2d) -> Call {
+    let g = random(r);
+    call!(conv2d_backward_input, g; dy: real = r.reals(g.output_len(), fill),
+        w: real = r.reals(g.weight_len(), fill) => dx: real_mut = unwritten(g.input_len()))
+}
+
+fn weight_gradient(r: &mut Random, fill: Fill, random: fn(&mut Random) -> Conv2d) -> Call {
+    let g = random(r);
+    call!(conv2d_backward_weight, g; x: real = r.reals(g.input_len(), fill),
+        dy: real = r.reals(g.output_len(), fill) => dw: real_mut = unwritten(g.weight_len()))
+}
+
+fn pool_forward(r: &mut Random, fill: Fill, random: fn(&mut Random) -> Conv2d) -> Call {
+    let conv = random(r);
+    let g = random_conv_pool(r, fill, conv);
+    call!(conv_pool_forward, g; x: real = r.reals(conv.input_len(), fill),
+        w: real = r.reals(conv.weight_len(), fill), bias: real = r.reals(conv.out_channels(), fill)
+        => y: real_mut = unwritten(g.output_len()),
+        codes: byte_mut = unwritten_bytes(g.output_len()))
+}
+
+fn pool_backward(r: &mut Random, fill: Fill, random: fn(&mut Random) -> Conv2d) -> Call {
+    let conv = random(r);
+    let g = random_conv_pool(r, fill, conv);
+    call!(conv_pool_backward, g; dy: real = r.reals(g.output_len(), fill),
+        codes: byte = random_codes(r, &g), x: real = r.reals(conv.input_len(), fill),
+        w: real = r.reals(conv.weight_len(), fill)
+        => dx: real_mut = unwritten(g.input_gradient_len()),
+        dw: real_mut = unwritten(conv.weight_len()),
+        dbias: real_mut = unwritten(conv.out_channels()))
+}
+
+/// The second convolution of a block, for the first one's output.
+type RandomSecond = fn(&mut Random, &Conv2d) -> Option<Conv2d>;
+
+fn block_forward(
+    r: &mut Random,
+    fill: Fill,
+    random: fn(&mut Random) -> Conv2d,
+    second: RandomSecond,
+) -> Call {
+    let g = random_block(r, fill, random, second);
+    let (first, second, channels) = (g.first, g.second.conv, g.first.out_channels());
+    call!(conv_block_forward, g; x: real = r.reals(first.input_len(), fill),
+        w1: real = r.reals(first.weight_len(), fill), bias1: real = r.reals(channels, fill),
+        gamma: real = r.reals(channels, fill), beta: real = r.reals(channels, fill),
+        w2: real = r.reals(second.weight_len(), fill),
+        bias2: real = r.reals(second.out_channels(), fill)
+        => z: real_mut = unwritten(first.output_len()), mean: real_mut = unwritten(channels),
+        inverse_deviation: real_mut = unwritten(channels),
+        y: real_mut = unwritten(g.second.output_len()),
+        codes: byte_mut = unwritten_bytes(g.second.output_len()),
+        running_mean: real_mut = r.reals(channels, fill),
+        running_variance: real_mut = r.positives(channels, fill))
+}
+
+fn block_backward(
+    r: &mut Random,
+    fill: Fill,
+    random: fn(&mut Random) -> Conv2d,
+    second: RandomSecond,
+) -> Call {
+    let g = random_block(r, fill, random, second);
+    let (first, second, channels) = (g.first, g.second.conv, g.first.out_channels());
+    call!(conv_block_backward, g; dy: real = r.reals(g.second.output_len(), fill),
+        codes: byte = random_codes(r, &g.second), x: real = r.reals(first.input_len(), fill),
+        w1: real = r.reals(first.weight_len(), fill), z: real = r.reals(first.output_len(), fill),
+        gamma: real = r.reals(channels, fill), beta: real = r.reals(channels, fill),
+        mean: real = r.reals(channels, fill), inverse_deviation: real = r.positives(channels, fill),
+        w2: real = r.reals(second.weight_len(), fill)
+        => dx: real_mut = unwritten(g.input_gradient_len()),
+        dw1: real_mut = unwritten(first.weight_len()), dgamma: real_mut = unwritten(channels),
+        dbeta: real_mut = unwritten(channels), dw2: real_mut = unwritten(second.weight_len()),
+        dbias2: real_mut = unwritten(second.out_channels()))
+}
+
+fn random_block(
+    r: &mut Random,
+    fill: Fill,
+    random: fn(&mut Random) -> Conv2d,
+    second: RandomSecond,
+) -> ConvBlock {
+    loop {
+        let first = random(r);
+        if let Some(conv) = second(r, &first) {
+            let second = random_conv_pool(r, fill, conv);
+            return ConvBlock { first, epsilon: 1e-3, momentum: 0.99, second };
+        }
+    }
+}
+
+/// A convolution of what `first` gives, if the kernel fits.
+fn random_conv2d_of(r: &mut Random, first: &Conv2d) -> Option<Conv2d> {
+    let g = Conv2d {
+        height: first.out_height() as u32,
+        width: first.out_width() as u32,
+        in_channels: first.out_channels,
+        out_channels: r.channels(),
+        ..random_conv2d(r)
+    };
+    (first.images == g.images && g.fault().is_none() && g.multiply_adds() <= 200_000).then_some(g)
+}
+
+/// A window that fits what `conv` gives, and dropout.
+fn random_conv_pool(r: &mut Random, fill: Fill, conv: Conv2d) -> ConvPool {
+    let mut g = ConvPool {
+        conv,
+        window_height: 1 + r.below(conv.out_height().min(3) as u32),
+        window_width: 1 + r.below(conv.out_width().min(3) as u32),
+        window_stride: 1 + r.below(3),
+        input_gradient: r.below(2),
+        dropout: random_dropout(r, fill),
+    };
+    if r.below(3) == 0 {
+        g.dropout.rate = 0.0;
+    }
+    g.dropout.len = g.output_len() as u32;
+    g
+}
+
+/// Places in the window, and windows without gradient.
+fn random_codes(r: &mut Random, g: &ConvPool) -> Data {
+    let places = g.window_height * g.window_width;
+    let code = |r: &mut Random| match r.below(places + 1) {
+        none if none == places => NO_GRADIENT,
+        place => place as u8,
+    };
+    Data::Byte((0..g.output_len()).map(|_| code(r)).collect())
 }
 
 fn random_gather(r: &mut Random, fill: Fill) -> Gather {
@@ -213,6 +381,28 @@ fn random_conv2d(r: &mut Random) -> Conv2d {
             padding: r.pick(&[0, 0, 1, 2]),
         };
         if g.fault().is_none() && g.multiply_adds() <= 200_000 {
+            return g;
+        }
+    }
+}
+
+/// Geometries that the table gives to Winograd's algorithm: both forms, tiles that fit and tiles
+/// that reach beyond the image.
+fn random_winograd(r: &mut Random) -> Conv2d {
+    loop {
+        let g = Conv2d {
+            images: r.images(),
+            height: 1 + r.below(11),
+            width: 1 + r.below(11),
+            in_channels: r.pick(&[16, 32, 48]),
+            out_channels: r.pick(&[16, 32, 48]),
+            kernel_height: 3,
+            kernel_width: 3,
+            stride: 1,
+            padding: r.pick(&[0, 0, 1, 2]),
+        };
+        let fits = g.fault().is_none() && g.multiply_adds() <= 1_000_000;
+        if fits && algorithm(&g) != Algorithm::Direct {
             return g;
         }
     }

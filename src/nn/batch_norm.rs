@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::parameters::{Parameter, Requests};
-use super::{Build, Describe, Initializer, Pass, Role, Site, Stage};
+use super::parameters::{Parameter, ParameterId, Requests};
+use super::{Describe, Initializer, Pass, Role, Site, Stage};
 use crate::ops::batch_norm::{Constants, RunningStatistics};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -30,36 +30,46 @@ impl Describe for BatchNorm {
         input
     }
 
-    fn build(&self, site: &Site, requests: &mut Requests) -> Build {
+    fn request(&self, site: &Site, requests: &mut Requests) -> Vec<ParameterId> {
         let shape = Shape::new(&[site.input.channels()]);
         let mut ask = |name: &str, role: Role, value: f32| {
             let name = format!("{}.{name}", site.name);
             requests.add(name, shape, role, Initializer::Constant(value))
         };
-        let gamma = ask("gamma", Role::Trained, 1.0);
-        let beta = ask("beta", Role::Trained, 0.0);
-        let mean = ask("mean", Role::Statistic, 0.0);
-        let variance = ask("variance", Role::Statistic, 1.0);
-        let constants = Constants { epsilon: self.epsilon, momentum: self.momentum };
-        Box::new(move |all| {
-            Box::new(Normalize {
-                gamma: all.get(gamma),
-                beta: all.get(beta),
-                running: RunningStatistics {
-                    mean: all.get(mean).values().clone(),
-                    variance: all.get(variance).values().clone(),
-                },
-                constants,
-            })
-        })
+        vec![
+            ask("gamma", Role::Trained, 1.0),
+            ask("beta", Role::Trained, 0.0),
+            ask("mean", Role::Statistic, 0.0),
+            ask("variance", Role::Statistic, 1.0),
+        ]
+    }
+
+    fn stage(&self, _: &Site, parameters: &[Parameter]) -> Box<dyn Stage> {
+        Box::new(Normalize::new(self, parameters))
     }
 }
 
-struct Normalize {
-    gamma: Parameter,
-    beta: Parameter,
-    running: RunningStatistics,
-    constants: Constants,
+/// A layer's parameters and constants.
+pub(super) struct Normalize {
+    pub gamma: Parameter,
+    pub beta: Parameter,
+    pub running: RunningStatistics,
+    pub constants: Constants,
+}
+
+impl Normalize {
+    pub fn new(layer: &BatchNorm, parameters: &[Parameter]) -> Normalize {
+        let [gamma, beta, mean, variance] = parameters else { unreachable!("four were asked for") };
+        Normalize {
+            gamma: gamma.clone(),
+            beta: beta.clone(),
+            running: RunningStatistics {
+                mean: mean.values().clone(),
+                variance: variance.values().clone(),
+            },
+            constants: Constants { epsilon: layer.epsilon, momentum: layer.momentum },
+        }
+    }
 }
 
 impl Stage for Normalize {

@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::parameters::{Parameter, Requests};
-use super::{Build, Describe, Initializer, Pass, Site, Stage};
+use super::parameters::{Parameter, ParameterId, Requests};
+use super::{Describe, Initializer, Pass, Site, Stage};
 use crate::ops::conv2d::Window;
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -51,7 +51,7 @@ impl Describe for Conv2d {
         self.output(input).len() * self.kernel * self.kernel * input.channels()
     }
 
-    fn build(&self, site: &Site, requests: &mut Requests) -> Build {
+    fn request(&self, site: &Site, requests: &mut Requests) -> Vec<ParameterId> {
         let taps = self.kernel * self.kernel;
         let shape = self.weight_shape(site.input);
         let glorot = Initializer::GlorotUniform {
@@ -66,17 +66,27 @@ impl Describe for Conv2d {
             site.bias,
             Initializer::Constant(0.0),
         );
-        let window = Window { stride: self.stride, padding: self.padding };
-        Box::new(move |all| {
-            Box::new(Convolve { weight: all.get(weight), bias: all.get(bias), window })
-        })
+        vec![weight, bias]
+    }
+
+    fn stage(&self, _: &Site, parameters: &[Parameter]) -> Box<dyn Stage> {
+        Box::new(Convolve::new(self, parameters))
     }
 }
 
-struct Convolve {
-    weight: Parameter,
-    bias: Parameter,
-    window: Window,
+/// A layer's parameters and the movement of its kernel.
+pub(super) struct Convolve {
+    pub weight: Parameter,
+    pub bias: Parameter,
+    pub window: Window,
+}
+
+impl Convolve {
+    pub fn new(layer: &Conv2d, parameters: &[Parameter]) -> Convolve {
+        let [weight, bias] = parameters else { unreachable!("two were asked for") };
+        let window = Window { stride: layer.stride, padding: layer.padding };
+        Convolve { weight: weight.clone(), bias: bias.clone(), window }
+    }
 }
 
 impl Stage for Convolve {

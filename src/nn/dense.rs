@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::parameters::{Parameter, Requests};
-use super::{Build, Describe, Initializer, Pass, Role, Site, Stage};
+use super::parameters::{Parameter, ParameterId, Requests};
+use super::{Describe, Initializer, Pass, Role, Site, Stage};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -32,7 +32,7 @@ impl Describe for Dense {
         input.len() * self.units
     }
 
-    fn build(&self, site: &Site, requests: &mut Requests) -> Build {
+    fn request(&self, site: &Site, requests: &mut Requests) -> Vec<ParameterId> {
         let inputs = site.input.len();
         let glorot = Initializer::GlorotUniform { fan_in: inputs, fan_out: self.units };
         let shape = Shape::new(&[inputs, self.units]);
@@ -43,7 +43,12 @@ impl Describe for Dense {
             site.bias,
             Initializer::Constant(0.0),
         );
-        Box::new(move |all| Box::new(Connect { weight: all.get(weight), bias: all.get(bias) }))
+        vec![weight, bias]
+    }
+
+    fn stage(&self, _: &Site, parameters: &[Parameter]) -> Box<dyn Stage> {
+        let [weight, bias] = parameters else { unreachable!("two were asked for") };
+        Box::new(Connect { weight: weight.clone(), bias: bias.clone() })
     }
 }
 

@@ -3,8 +3,7 @@
 use serde::{Deserialize, Serialize};
 use toile_kernels::rng::{Stream, purpose};
 
-use super::parameters::Requests;
-use super::{Build, Describe, Pass, Site, Stage};
+use super::{Describe, Parameter, Pass, Site, Stage};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -28,22 +27,33 @@ impl Describe for Dropout {
         input
     }
 
-    fn build(&self, site: &Site, _: &mut Requests) -> Build {
-        let stage = Drop { rate: self.rate, purpose: purpose::dropout(site.number) };
-        Box::new(move |_| Box::new(stage))
+    fn stage(&self, site: &Site, _: &[Parameter]) -> Box<dyn Stage> {
+        Box::new(Drop::at(self, site))
     }
 }
 
-struct Drop {
-    rate: f32,
+/// A layer's rate and the purpose of its masks.
+pub(super) struct Drop {
+    pub rate: f32,
     purpose: u32,
+}
+
+impl Drop {
+    pub fn at(layer: &Dropout, site: &Site) -> Drop {
+        Drop { rate: layer.rate, purpose: purpose::dropout(site.number) }
+    }
+
+    /// The mask of a training step.
+    pub fn stream(&self, seed: u64, step: u32) -> Stream {
+        Stream { seed, purpose: self.purpose, step }
+    }
 }
 
 impl Stage for Drop {
     fn forward(&self, x: &Tensor, pass: Pass) -> Tensor {
         match pass {
             Pass::Training { seed, step } if self.rate > 0.0 => {
-                x.dropout(self.rate, Stream { seed, purpose: self.purpose, step })
+                x.dropout(self.rate, self.stream(seed, step))
             }
             _ => x.clone(),
         }

@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::parameters::Requests;
-use super::{Build, Describe, Pass, Site, Stage};
+use super::{Describe, Parameter, Pass, Site, Stage};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -36,9 +35,8 @@ impl Describe for MaxPool2d {
         Shape::new(&[out(height), out(width), channels])
     }
 
-    fn build(&self, _: &Site, _: &mut Requests) -> Build {
-        let stage = Pool(*self);
-        Box::new(move |_| Box::new(stage))
+    fn stage(&self, _: &Site, _: &[Parameter]) -> Box<dyn Stage> {
+        Box::new(Pool(*self))
     }
 }
 

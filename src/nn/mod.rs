@@ -7,6 +7,8 @@
 
 mod batch_norm;
 mod conv2d;
+mod conv_block;
+mod conv_pool;
 mod dense;
 mod dropout;
 mod flatten;
@@ -26,13 +28,14 @@ pub use flatten::Flatten;
 pub use init::Initializer;
 pub use max_pool2d::MaxPool2d;
 pub use parameters::{Parameter, Parameters};
+pub use plan::Fusion;
 pub use relu::Relu;
 pub use sequential::Sequential;
 pub use summary::{Summary, SummaryRow};
 
 use crate::shape::Shape;
 use crate::tensor::Tensor;
-use parameters::{Requests, Role};
+use parameters::{ParameterId, Requests, Role};
 
 /// The layers: the name in tensor names and summaries, and the description.
 macro_rules! layers {
@@ -86,14 +89,31 @@ trait Describe {
         0
     }
 
-    /// Asks for parameters and returns the stage that runs the layer, once they exist.
-    fn build(&self, site: &Site, requests: &mut Requests) -> Build;
+    /// Asks for the layer's parameters and names them; most layers have none.
+    fn request(&self, _site: &Site, _requests: &mut Requests) -> Vec<ParameterId> {
+        Vec::new()
+    }
+
+    /// The stage that runs the layer alone, with its parameters in the order asked for.
+    fn stage(&self, site: &Site, parameters: &[Parameter]) -> Box<dyn Stage>;
 }
 
-/// Makes a stage out of the finished parameters.
-type Build = Box<dyn FnOnce(&Parameters) -> Box<dyn Stage>>;
+/// A layer in its place, with its parameters.
+struct Placed<'a> {
+    layer: &'a Layer,
+    site: Site,
+    parameters: Vec<Parameter>,
+}
+
+impl Placed<'_> {
+    /// The stage that runs this layer alone.
+    fn stage(&self) -> Box<dyn Stage> {
+        self.layer.as_dyn().stage(&self.site, &self.parameters)
+    }
+}
 
 /// Where a layer stands in its network.
+#[derive(Clone)]
 struct Site {
     /// The layer's name, such as `conv1`.
     name: String,

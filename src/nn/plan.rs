@@ -1,36 +1,49 @@
 //! From a list of layers to the stages that run.
 //!
-//! A plan sees each layer with its neighbours. It decides here what no layer can know alone,
-//! such as that a bias before a batch normalisation stays idle; fused stages are patterns over
-//! the same neighbourhood. Names, parameters and dropout streams belong to the layers, so no
-//! decision made here changes a file or a mask.
+//! A plan sees each layer with its neighbours. It decides here what no layer can know alone:
+//! that a bias before a batch normalisation stays idle, and which neighbours run as one stage.
+//! Names, parameters and dropout streams belong to the layers, so no decision made here changes
+//! a file or a mask.
 
 use std::collections::HashMap;
 
-use super::parameters::{Requests, Role};
+use super::parameters::{ParameterId, Parameters, Requests, Role};
 use super::summary::{Summary, SummaryRow};
-use super::{Build, Layer, Site};
+use super::{Layer, Placed, Site, Stage, conv_block, conv_pool};
 use crate::shape::Shape;
 
+/// Whether neighbouring layers run as one stage where the plan knows how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fusion {
+    /// They do: the way to train.
+    On,
+    /// Every layer is a stage of its own, for comparison. The numbers are the same.
+    Off,
+}
+
+/// What layers fuse to: how many of them, and the stage that runs these.
+pub(super) type Fused = Option<(usize, Box<dyn Stage>)>;
+
+/// The patterns, tried in this order at every layer that no earlier stage runs.
+const PATTERNS: &[fn(&[Placed]) -> Fused] = &[conv_block::fuse, conv_pool::fuse];
+
 /// What becomes of a list of layers before it has numbers.
-pub(super) struct Plan {
-    /// The parameters that the layers asked for.
-    pub requests: Requests,
-    /// One stage a layer, to be finished with the parameters.
-    pub stages: Vec<Build>,
+pub(super) struct Plan<'a> {
+    layers: Vec<(&'a Layer, Site, Vec<ParameterId>)>,
     /// What the network looks like.
     pub summary: Summary,
 }
 
-impl Plan {
-    /// Goes through `layers` for images of shape `input`.
+impl<'a> Plan<'a> {
+    /// Goes through `layers` for images of shape `input`; the parameters that they ask for come
+    /// beside the plan.
     ///
     /// # Panics
     /// If a layer does not fit what comes before it.
     #[track_caller]
-    pub fn new(layers: &[Layer], input: Shape) -> Plan {
+    pub fn new(layers: &'a [Layer], input: Shape) -> (Plan<'a>, Requests) {
         let mut requests = Requests::default();
-        let mut stages = Vec::new();
+        let mut placed = Vec::new();
         let mut rows = Vec::new();
         let mut counts = HashMap::<&str, usize>::new();
         let mut shape = input;
@@ -45,19 +58,42 @@ impl Plan {
                 bias: if before_batch_norm { Role::Idle } else { Role::Trained },
             };
             let first = requests.len();
-            stages.push(layer.as_dyn().build(&site, &mut requests));
+            let parameters = layer.as_dyn().request(&site, &mut requests);
             let multiply_adds = layer.as_dyn().multiply_adds(shape);
             shape = layer.as_dyn().output(shape);
             let (trainable, statistics) = requests.counts_from(first);
             rows.push(SummaryRow {
-                name: site.name,
+                name: site.name.clone(),
                 output: shape,
                 trainable,
                 statistics,
                 multiply_adds,
             });
+            placed.push((layer, site, parameters));
         }
         let tensors = requests.tensors();
-        Plan { requests, stages, summary: Summary { input, rows, tensors } }
+        (Plan { layers: placed, summary: Summary { input, rows, tensors } }, requests)
+    }
+
+    /// The stages, with their parameters.
+    pub fn stages(&self, parameters: &Parameters, fusion: Fusion) -> Vec<Box<dyn Stage>> {
+        let place = |(layer, site, ids): &(&'a Layer, Site, Vec<ParameterId>)| Placed {
+            layer,
+            site: site.clone(),
+            parameters: ids.iter().map(|&id| parameters.get(id)).collect(),
+        };
+        let layers: Vec<Placed> = self.layers.iter().map(place).collect();
+        let mut stages = Vec::new();
+        let mut rest = &layers[..];
+        while let Some(first) = rest.first() {
+            let fused = match fusion {
+                Fusion::On => PATTERNS.iter().find_map(|pattern| pattern(rest)),
+                Fusion::Off => None,
+            };
+            let (count, stage) = fused.unwrap_or_else(|| (1, first.stage()));
+            stages.push(stage);
+            rest = &rest[count..];
+        }
+        stages
     }
 }

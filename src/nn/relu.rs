@@ -2,8 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::parameters::Requests;
-use super::{Build, Describe, Pass, Site, Stage};
+use super::{Describe, Parameter, Pass, Site, Stage};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -15,8 +14,8 @@ impl Describe for Relu {
     fn output(&self, input: Shape) -> Shape {
         input
     }
-    fn build(&self, _: &Site, _: &mut Requests) -> Build {
-        Box::new(|_| Box::new(Rectify))
+    fn stage(&self, _: &Site, _: &[Parameter]) -> Box<dyn Stage> {
+        Box::new(Rectify)
     }
 }
 

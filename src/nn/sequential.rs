@@ -2,7 +2,7 @@
 
 use toile_kernels::Device;
 
-use super::plan::Plan;
+use super::plan::{Fusion, Plan};
 use super::{Layer, Parameters, Pass, Stage, Summary};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
@@ -27,10 +27,26 @@ impl Sequential {
     #[must_use]
     #[track_caller]
     pub fn new(layers: &[Layer], input: Shape, device: Device, seed: u64) -> Sequential {
-        let Plan { requests, stages, summary } = Plan::new(layers, input);
+        Sequential::with_fusion(layers, input, device, seed, Fusion::On)
+    }
+
+    /// The same with a choice of whether layers are fused to stages.
+    ///
+    /// # Panics
+    /// As [`Sequential::new`].
+    #[must_use]
+    #[track_caller]
+    pub fn with_fusion(
+        layers: &[Layer],
+        input: Shape,
+        device: Device,
+        seed: u64,
+        fusion: Fusion,
+    ) -> Sequential {
+        let (plan, requests) = Plan::new(layers, input);
         let parameters = Parameters::new(requests, device, seed);
-        let stages = stages.into_iter().map(|build| build(&parameters)).collect();
-        Sequential { layers: layers.to_vec(), stages, parameters, summary, device }
+        let stages = plan.stages(&parameters, fusion);
+        Sequential { layers: layers.to_vec(), stages, parameters, summary: plan.summary, device }
     }
 
     /// The answer for a batch [N, ...]: nothing is recorded and nothing changes.

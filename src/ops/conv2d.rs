@@ -44,29 +44,37 @@ impl Tensor {
     #[must_use]
     #[track_caller]
     pub fn conv2d(&self, weight: &Tensor, window: Window) -> Tensor {
-        let [n, h, w, c] = self.shape().expect("conv2d", "images [N, H, W, C]");
-        let [kh, kw, wc, o] = weight.shape().expect("conv2d", "weights [Kh, Kw, C, O]");
-        assert_eq!(c, wc, "conv2d: channels of {} and of weights {}", self.shape(), weight.shape());
-        let g = geometry::Conv2d {
-            images: size(n),
-            height: size(h),
-            width: size(w),
-            in_channels: size(c),
-            out_channels: size(o),
-            kernel_height: size(kh),
-            kernel_width: size(kw),
-            stride: size(window.stride),
-            padding: size(window.padding),
-        };
-        if let Some(fault) = g.fault() {
-            panic!("conv2d: {fault}: {} by {}, {window:?}", self.shape(), weight.shape());
-        }
+        let g = conv_geometry("conv2d", self.shape(), weight.shape(), window);
         let mut y = self.buffer_for(g.output_len());
         conv2d_forward(&g, self.buffer(), weight.buffer(), &mut y);
+        let [n, o] = [g.images(), g.out_channels()];
         let shape = Shape::new(&[n, g.out_height(), g.out_width(), o]);
         let (x, w) = (self.buffer(), weight.buffer());
         Tensor::from_op(shape, y, &[self, weight], || Conv2d { g, x: x.clone(), w: w.clone() })
     }
+}
+
+/// The geometry of a convolution of images `x` with a kernel `weight`.
+#[track_caller]
+pub(super) fn conv_geometry(op: &str, x: Shape, weight: Shape, window: Window) -> geometry::Conv2d {
+    let [n, h, w, c] = x.expect(op, "images [N, H, W, C]");
+    let [kh, kw, wc, o] = weight.expect(op, "weights [Kh, Kw, C, O]");
+    assert_eq!(c, wc, "{op}: channels of {x} and of weights {weight}");
+    let g = geometry::Conv2d {
+        images: size(n),
+        height: size(h),
+        width: size(w),
+        in_channels: size(c),
+        out_channels: size(o),
+        kernel_height: size(kh),
+        kernel_width: size(kw),
+        stride: size(window.stride),
+        padding: size(window.padding),
+    };
+    if let Some(fault) = g.fault() {
+        panic!("{op}: {fault}: {x} by {weight}, {window:?}");
+    }
+    g
 }
 
 impl Backward for Conv2d {

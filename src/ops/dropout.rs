@@ -25,18 +25,29 @@ impl Tensor {
     #[must_use]
     #[track_caller]
     pub fn dropout(&self, rate: f32, stream: Stream) -> Tensor {
-        assert!((0.0..1.0).contains(&rate), "dropout: expected a rate in 0..1, found {rate}");
-        let g = geometry::Dropout {
-            len: size(self.shape().len()),
-            seed_low: stream.seed as u32,
-            seed_high: (stream.seed >> 32) as u32,
-            purpose: stream.purpose,
-            step: stream.step,
-            rate,
-        };
+        let g = dropout_geometry("dropout", self.shape().len(), rate, stream);
         let mut y = self.buffer_for(g.len());
         dropout(&g, self.buffer(), &mut y);
         Tensor::from_op(self.shape(), y, &[self], || Dropout { g })
+    }
+}
+
+/// The geometry of dropout over `len` numbers.
+#[track_caller]
+pub(super) fn dropout_geometry(
+    op: &str,
+    len: usize,
+    rate: f32,
+    stream: Stream,
+) -> geometry::Dropout {
+    assert!((0.0..1.0).contains(&rate), "{op}: expected a rate in 0..1, found {rate}");
+    geometry::Dropout {
+        len: size(len),
+        seed_low: stream.seed as u32,
+        seed_high: (stream.seed >> 32) as u32,
+        purpose: stream.purpose,
+        step: stream.step,
+        rate,
     }
 }
 

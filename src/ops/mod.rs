@@ -7,6 +7,8 @@ pub mod add;
 pub mod batch_norm;
 pub mod bias;
 pub mod conv2d;
+pub mod conv_block;
+pub mod conv_pool;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod gather;
@@ -25,6 +27,8 @@ pub const ALL: &[(&str, Cases)] = &[
     ("batch_norm", batch_norm::cases),
     ("bias", bias::cases),
     ("conv2d", conv2d::cases),
+    ("conv_block", conv_block::cases),
+    ("conv_pool", conv_pool::cases),
     ("cross_entropy", cross_entropy::cases),
     ("dropout", dropout::cases),
     ("gather", gather::cases),

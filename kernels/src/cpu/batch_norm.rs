@@ -7,7 +7,7 @@
 use super::channels::{
     ChannelBlock, channel_blocks, load_channels, store_channels, totals, tree, widen,
 };
-use super::elementwise::task_rows_len;
+use super::elementwise::{larger, task_rows_len};
 use super::isa::Isa;
 use super::scratch::Scratch;
 use super::simd::{Kernel, LANES, Simd};
@@ -36,12 +36,26 @@ pub fn batch_norm_forward(
         let image = &x[n * g.image_len()..][..g.image_len()];
         isa.run(ImageMoments { image, means, squares });
     });
+    let running = [running_mean, running_variance];
+    statistics(isa, g, [&means, &squares], [mean, inverse_deviation], running);
+    normalise(isa, x, [gamma, beta, mean, inverse_deviation], y);
+}
+
+/// The batch's mean and inverse deviation from its images' moments, [N, C] [N, C]; the running
+/// mean and variance move towards them.
+pub(super) fn statistics(
+    isa: Isa,
+    g: &BatchNorm,
+    [means, squares]: [&[f32]; 2],
+    [mean, inverse_deviation]: [&mut [f32]; 2],
+    [running_mean, running_variance]: [&mut [f32]; 2],
+) {
     let momentum = f64::from(g.momentum);
     let moved = |old: f32, new: f64| (momentum * f64::from(old) + (1.0 - momentum) * new) as f32;
     isa.run(MergeMoments {
         g,
-        means: &means,
-        squares: &squares,
+        means,
+        squares,
         finish: |c: usize, count: f64, batch_mean: f64, batch_squares: f64| {
             mean[c] = batch_mean as f32;
             inverse_deviation[c] = self::inverse_deviation(g, batch_squares / count);
@@ -50,7 +64,6 @@ pub fn batch_norm_forward(
             running_variance[c] = moved(running_variance[c], unbiased);
         },
     });
-    normalise(isa, x, [gamma, beta, mean, inverse_deviation], y);
 }
 
 /// `1 / sqrt(variance + epsilon)`
@@ -59,10 +72,10 @@ fn inverse_deviation(g: &BatchNorm, variance: f64) -> f32 {
 }
 
 /// Mean and sum of squared deviations of an image's pixels: [P, C] -> \[C\] \[C\]
-struct ImageMoments<'a> {
-    image: &'a [f32],
-    means: &'a mut [f32],
-    squares: &'a mut [f32],
+pub(super) struct ImageMoments<'a> {
+    pub image: &'a [f32],
+    pub means: &'a mut [f32],
+    pub squares: &'a mut [f32],
 }
 
 impl Kernel for ImageMoments<'_> {
@@ -188,22 +201,25 @@ fn normalise(
     multiply(gamma, inverse_deviation, &mut scale);
     let (scale, len) = (&*scale, task_rows_len(gamma.len()));
     threads::chunks(y, len, |task, y| {
-        isa.run(Normalise { x: &x[task * len..][..y.len()], mean, scale, beta, y });
+        isa.run(Normalise { x: &x[task * len..][..y.len()], mean, scale, beta, relu: false, y });
     });
 }
 
-fn multiply(a: &[f32], b: &[f32], product: &mut [f32]) {
+/// product = a b
+pub(super) fn multiply(a: &[f32], b: &[f32], product: &mut [f32]) {
     for ((product, a), b) in product.iter_mut().zip(a).zip(b) {
         *product = a * b;
     }
 }
 
-struct Normalise<'a> {
-    x: &'a [f32],
-    mean: &'a [f32],
-    scale: &'a [f32],
-    beta: &'a [f32],
-    y: &'a mut [f32],
+/// y = (x - mean) scale + beta, and where `relu` the larger of that and 0: [P, C] -> [P, C]
+pub(super) struct Normalise<'a> {
+    pub x: &'a [f32],
+    pub mean: &'a [f32],
+    pub scale: &'a [f32],
+    pub beta: &'a [f32],
+    pub relu: bool,
+    pub y: &'a mut [f32],
 }
 
 impl Kernel for Normalise<'_> {
@@ -220,12 +236,14 @@ impl ChannelBlock for Normalise<'_> {
         let mean = load_channels::<S, VECTORS>(s, self.mean, channel);
         let scale = load_channels::<S, VECTORS>(s, self.scale, channel);
         let beta = load_channels::<S, VECTORS>(s, self.beta, channel);
-        let channels = self.mean.len();
+        let (channels, zero) = (self.mean.len(), s.splat(0.0));
         for (x, y) in self.x.chunks_exact(channels).zip(self.y.chunks_exact_mut(channels)) {
             let (x, y) = (&x[channel..], &mut y[channel..]);
             for i in 0..VECTORS {
                 let deviation = s.sub(s.load_slice(&x[i * LANES..]), mean[i]);
-                s.store_slice(&mut y[i * LANES..], s.fma(deviation, scale[i], beta[i]));
+                let normal = s.fma(deviation, scale[i], beta[i]);
+                let normal = if self.relu { larger(s, normal, zero) } else { normal };
+                s.store_slice(&mut y[i * LANES..], normal);
             }
         }
     }
@@ -253,42 +271,57 @@ pub fn batch_norm_backward(
         let (dy, x) = (&dy[image.clone()], &x[image]);
         isa.run(ImageGradients { dy, x, mean, inverse_deviation, sums, xhat_sums });
     });
-
-    let count = (g.images() * g.pixels()) as f64;
-    let mut factors = Scratch::new(3 * g.channels());
+    let mut factors = Scratch::new(FACTORS * g.channels());
     let mut factors = factors.write();
-    let (scale, means) = factors.split_at_mut(g.channels());
-    let (mean_dy, minus_mean_dy_xhat) = means.split_at_mut(g.channels());
+    let statistics = [gamma, mean, inverse_deviation];
+    gradient_factors(isa, g, [&sums, &xhat_sums], statistics, [dgamma, dbeta], &mut factors);
+    let (factors, len) = (&*factors, task_rows_len(g.channels()));
+    threads::chunks(dx, len, |task, dx| {
+        let range = task * len..task * len + dx.len();
+        isa.run(InputGradient { dy: &dy[range.clone()], x: &x[range], factors, dx });
+    });
+}
+
+/// How many numbers a channel [`InputGradient`] goes by: mean, inverse deviation, scale, mean of dy,
+/// minus the mean of dy xhat.
+pub(super) const FACTORS: usize = 5;
+
+/// dgamma, dbeta and the factors of dx, [[`FACTORS`], C], from the images' sums, [N, C] [N, C].
+pub(super) fn gradient_factors(
+    isa: Isa,
+    g: &BatchNorm,
+    [sums, xhat_sums]: [&[f32]; 2],
+    [gamma, mean, inverse_deviation]: [&[f32]; 3],
+    [dgamma, dbeta]: [&mut [f32]; 2],
+    factors: &mut [f32],
+) {
+    let (count, channels) = ((g.images() * g.pixels()) as f64, g.channels());
+    let (given, derived) = factors.split_at_mut(2 * channels);
+    given[..channels].copy_from_slice(mean);
+    given[channels..].copy_from_slice(inverse_deviation);
+    let (scale, means) = derived.split_at_mut(channels);
+    let (mean_dy, minus_mean_dy_xhat) = means.split_at_mut(channels);
     multiply(gamma, inverse_deviation, scale);
-    totals(isa, &sums, g.channels(), |c, totals| {
+    totals(isa, sums, channels, |c, totals| {
         for (i, &total) in totals.iter().enumerate() {
             (dbeta[c + i], mean_dy[c + i]) = (total as f32, (total / count) as f32);
         }
     });
-    totals(isa, &xhat_sums, g.channels(), |c, totals| {
+    totals(isa, xhat_sums, channels, |c, totals| {
         for (i, &total) in totals.iter().enumerate() {
             (dgamma[c + i], minus_mean_dy_xhat[c + i]) = (total as f32, -(total / count) as f32);
         }
     });
-
-    let len = task_rows_len(g.channels());
-    let (scale, mean_dy, minus_mean_dy_xhat) = (&*scale, &*mean_dy, &*minus_mean_dy_xhat);
-    threads::chunks(dx, len, |task, dx| {
-        let range = task * len..task * len + dx.len();
-        let (dy, x) = (&dy[range.clone()], &x[range]);
-        let per_channel = [mean, inverse_deviation, scale, mean_dy, minus_mean_dy_xhat];
-        isa.run(InputGradient { dy, x, per_channel, dx });
-    });
 }
 
 /// The sums of dy and of dy xhat over an image's pixels: [P, C] [P, C] -> \[C\] \[C\]
-struct ImageGradients<'a> {
-    dy: &'a [f32],
-    x: &'a [f32],
-    mean: &'a [f32],
-    inverse_deviation: &'a [f32],
-    sums: &'a mut [f32],
-    xhat_sums: &'a mut [f32],
+pub(super) struct ImageGradients<'a> {
+    pub dy: &'a [f32],
+    pub x: &'a [f32],
+    pub mean: &'a [f32],
+    pub inverse_deviation: &'a [f32],
+    pub sums: &'a mut [f32],
+    pub xhat_sums: &'a mut [f32],
 }
 
 impl Kernel for ImageGradients<'_> {
@@ -323,32 +356,31 @@ impl ChannelBlock for ImageGradients<'_> {
 }
 
 /// dx = scale (dy - mean_dy - xhat mean_dy_xhat)
-struct InputGradient<'a> {
-    dy: &'a [f32],
-    x: &'a [f32],
-    /// Mean, inverse deviation, scale, mean of dy, minus the mean of dy xhat.
-    per_channel: [&'a [f32]; 5],
-    dx: &'a mut [f32],
+pub(super) struct InputGradient<'a> {
+    pub dy: &'a [f32],
+    pub x: &'a [f32],
+    /// [[`FACTORS`], C]
+    pub factors: &'a [f32],
+    pub dx: &'a mut [f32],
 }
 
 impl Kernel for InputGradient<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        channel_blocks(s, self.per_channel[0].len(), &mut self);
+        channel_blocks(s, self.factors.len() / FACTORS, &mut self);
     }
 }
 
 impl ChannelBlock for InputGradient<'_> {
     #[inline(always)]
     fn run<S: Simd, const VECTORS: usize>(&mut self, s: S, channel: usize) {
-        let [mean, inverse_deviation, scale, mean_dy, minus_mean_dy_xhat] = self.per_channel;
-        let mean = load_channels::<S, VECTORS>(s, mean, channel);
-        let inverse_deviation = load_channels::<S, VECTORS>(s, inverse_deviation, channel);
-        let scale = load_channels::<S, VECTORS>(s, scale, channel);
-        let mean_dy = load_channels::<S, VECTORS>(s, mean_dy, channel);
-        let minus_mean_dy_xhat = load_channels::<S, VECTORS>(s, minus_mean_dy_xhat, channel);
-        let channels = self.per_channel[0].len();
+        let channels = self.factors.len() / FACTORS;
+        let mut factors = [[s.splat(0.0); VECTORS]; FACTORS];
+        for (factors, all) in factors.iter_mut().zip(self.factors.chunks_exact(channels)) {
+            *factors = load_channels::<S, VECTORS>(s, all, channel);
+        }
+        let [mean, inverse_deviation, scale, mean_dy, minus_mean_dy_xhat] = factors;
         let inputs = self.dy.chunks_exact(channels).zip(self.x.chunks_exact(channels));
         for ((dy, x), dx) in inputs.zip(self.dx.chunks_exact_mut(channels)) {
             let (dy, x, dx) = (&dy[channel..], &x[channel..], &mut dx[channel..]);

@@ -4,7 +4,7 @@ use super::channels::{PixelSums, totals};
 use super::isa::Isa;
 use super::scratch::Scratch;
 use super::simd::{Kernel, LANES, Simd};
-use crate::geometry::{Channels, Dropout, Elements};
+use crate::geometry::{Channels, Dropout, Elements, NO_GRADIENT};
 use crate::rng::Stream;
 use crate::threads;
 
@@ -20,14 +20,15 @@ pub(super) fn task_rows_len(channels: usize) -> usize {
 pub fn bias_forward(g: &Channels, x: &[f32], bias: &[f32], y: &mut [f32]) {
     let (isa, len) = (Isa::current(), task_rows_len(g.channels()));
     threads::chunks(y, len, |task, y| {
-        isa.run(AddBias { x: &x[task * len..][..y.len()], bias, y });
+        y.copy_from_slice(&x[task * len..][..y.len()]);
+        isa.run(AddBias { bias, y });
     });
 }
 
-struct AddBias<'a> {
-    x: &'a [f32],
-    bias: &'a [f32],
-    y: &'a mut [f32],
+/// y += bias, in place: [P, C] \[C\]
+pub(super) struct AddBias<'a> {
+    pub bias: &'a [f32],
+    pub y: &'a mut [f32],
 }
 
 impl Kernel for AddBias<'_> {
@@ -35,9 +36,9 @@ impl Kernel for AddBias<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let channels = self.bias.len();
-        for (x, y) in self.x.chunks_exact(channels).zip(self.y.chunks_exact_mut(channels)) {
+        for y in self.y.chunks_exact_mut(channels) {
             for c in (0..channels).step_by(LANES) {
-                let sum = s.add(s.load_slice(&x[c..]), s.load_slice(&self.bias[c..]));
+                let sum = s.add(s.load_slice(&y[c..]), s.load_slice(&self.bias[c..]));
                 s.store_slice(&mut y[c..], sum);
             }
         }
@@ -67,6 +68,12 @@ pub fn relu_forward(_: &Elements, x: &[f32], y: &mut [f32]) {
     });
 }
 
+/// max(x, zero); NaN stays NaN.
+#[inline(always)]
+pub(super) fn larger<S: Simd>(s: S, x: S::V, zero: S::V) -> S::V {
+    s.select_gt(zero, x, zero, x)
+}
+
 struct Relu<'a> {
     x: &'a [f32],
     y: &'a mut [f32],
@@ -78,8 +85,7 @@ impl Kernel for Relu<'_> {
     fn run<S: Simd>(self, s: S) {
         let zero = s.splat(0.0);
         for (x, y) in self.x.chunks(LANES).zip(self.y.chunks_mut(LANES)) {
-            let x = s.load_slice(x);
-            s.store_slice(y, s.select_gt(zero, x, zero, x));
+            s.store_slice(y, larger(s, s.load_slice(x), zero));
         }
     }
 }
@@ -93,10 +99,10 @@ pub fn relu_backward(_: &Elements, y: &[f32], dy: &[f32], dx: &mut [f32]) {
     });
 }
 
-struct ReluBackward<'a> {
-    y: &'a [f32],
-    dy: &'a [f32],
-    dx: &'a mut [f32],
+pub(super) struct ReluBackward<'a> {
+    pub y: &'a [f32],
+    pub dy: &'a [f32],
+    pub dx: &'a mut [f32],
 }
 
 impl Kernel for ReluBackward<'_> {
@@ -158,6 +164,38 @@ struct Mask<'a> {
     scale: f32,
     x: &'a [f32],
     y: &'a mut [f32],
+}
+
+/// Dropout of some numbers in place; the codes of those dropped become [`NO_GRADIENT`].
+pub(super) struct DropCoded<'a> {
+    pub stream: Stream,
+    /// Index of the first number in the whole.
+    pub first: u64,
+    pub threshold: u32,
+    pub scale: f32,
+    pub y: &'a mut [f32],
+    pub codes: &'a mut [u8],
+}
+
+impl Kernel for DropCoded<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let mut done = 0;
+        while done < self.y.len() {
+            let at = self.first + done as u64;
+            let words = draw(self.stream, at / WORDS as u64 * BLOCKS as u64);
+            let words = &words[(at % WORDS as u64) as usize..];
+            let end = self.y.len().min(done + words.len());
+            let numbers = self.y[done..end].iter_mut().zip(&mut self.codes[done..end]);
+            for ((y, code), &word) in numbers.zip(words) {
+                let keep = word >= self.threshold;
+                *y = if keep { *y * self.scale } else { 0.0 };
+                *code = if keep { *code } else { NO_GRADIENT };
+            }
+            done = end;
+        }
+    }
 }
 
 /// Blocks that are drawn together: two vectors of them, or the compiler unrolls the loop over them

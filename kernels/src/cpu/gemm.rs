@@ -2,7 +2,7 @@
 
 use super::isa::{Isa, tile_rows_limit};
 use super::panels::Panels;
-use super::tile::{RowProduct, ShardedProduct};
+use super::tile::{Grid, RowProduct, ShardedProduct};
 use crate::geometry::Gemm;
 use crate::threads;
 
@@ -32,12 +32,11 @@ pub fn gemm_nt(g: &Gemm, a: &[f32], b: &[f32], c: &mut [f32]) {
 
 fn multiply(isa: Isa, g: &Gemm, a: &[f32], panels: &Panels, c: &mut [f32]) {
     let (depth, tile_rows, b) = (g.depth(), tile_rows_limit(), panels.view());
-    let offsets: Vec<usize> = (0..TASK_ROWS).map(|row| row * depth).collect();
     threads::chunks(c, (TASK_ROWS * g.columns()).max(1), |task, c| {
         let rows = c.len() / g.columns();
         isa.run(RowProduct {
             a: &a[task * TASK_ROWS * depth..],
-            offsets: &offsets[..rows],
+            rows: Grid::line(rows, depth),
             runs: 1,
             run_step: 0,
             run_len: depth,

@@ -126,10 +126,12 @@ impl fmt::Display for Isa {
 struct Forced {
     isa: Option<Isa>,
     tile_rows: usize,
+    direct: bool,
 }
 
 thread_local! {
-    static FORCED: Cell<Forced> = const { Cell::new(Forced { isa: None, tile_rows: usize::MAX }) };
+    static FORCED: Cell<Forced> =
+        const { Cell::new(Forced { isa: None, tile_rows: usize::MAX, direct: false }) };
 }
 
 /// The largest tile height that kernels called on this thread may use; no limit as a rule.
@@ -146,12 +148,27 @@ pub(crate) fn tile_rows_limit() -> usize {
 pub fn with_forced<R>(isa: Isa, tile_rows: usize, body: impl FnOnce() -> R) -> R {
     assert!(isa.is_available(), "this CPU has no {isa}");
     assert!(tile_rows > 0, "a tile has at least one row");
+    forced(Forced { isa: Some(isa), tile_rows, ..FORCED.get() }, body)
+}
+
+/// Calls `body` with every convolution computed directly, whatever the table of algorithms says:
+/// for tests and benchmarks that compare them.
+pub fn with_direct_convolution<R>(body: impl FnOnce() -> R) -> R {
+    forced(Forced { direct: true, ..FORCED.get() }, body)
+}
+
+/// Whether convolutions called on this thread must be direct.
+pub(crate) fn direct_only() -> bool {
+    FORCED.get().direct
+}
+
+fn forced<R>(choice: Forced, body: impl FnOnce() -> R) -> R {
     struct Restore(Forced);
     impl Drop for Restore {
         fn drop(&mut self) {
             FORCED.set(self.0);
         }
     }
-    let _restore = Restore(FORCED.replace(Forced { isa: Some(isa), tile_rows }));
+    let _restore = Restore(FORCED.replace(choice));
     body()
 }

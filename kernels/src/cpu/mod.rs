@@ -9,7 +9,9 @@ pub mod simd;
 mod adam;
 mod batch_norm;
 mod channels;
-mod conv2d;
+pub mod conv2d;
+mod conv_block;
+mod conv_pool;
 mod cross_entropy;
 mod elementwise;
 mod gather;
@@ -23,6 +25,8 @@ mod tile;
 
 pub use adam::adam;
 pub use batch_norm::{batch_norm_backward, batch_norm_forward, batch_norm_inference};
+pub use conv_block::{conv_block_backward, conv_block_forward};
+pub use conv_pool::{conv_pool_backward, conv_pool_forward};
 pub use conv2d::{conv2d_backward_input, conv2d_backward_weight, conv2d_forward};
 pub use cross_entropy::{cross_entropy_backward, cross_entropy_forward, softmax};
 pub use elementwise::{

@@ -24,15 +24,27 @@ impl Panels {
         columns: usize,
         fill: impl Fn(usize, usize, &mut [f32]) + Sync,
     ) -> Panels {
-        let width = isa.run(PanelWidth);
-        let mut data = Scratch::new(columns.div_ceil(width) * depth * width);
-        threads::chunks(&mut data.write(), (depth * width).max(1), |panel, packed| {
-            let first = panel * width;
+        Self::fill(isa, depth, columns, |first, packed| {
+            let width = packed.len() / depth;
             let used = width.min(columns - first);
             for (k, row) in packed.chunks_exact_mut(width).enumerate() {
                 fill(k, first, &mut row[..used]);
                 row[used..].fill(0.0);
             }
+        })
+    }
+
+    /// Panels of `depth` rows that `fill(first, panel)` writes, each from column `first` on.
+    pub fn fill(
+        isa: Isa,
+        depth: usize,
+        columns: usize,
+        fill: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Panels {
+        let width = panel_width(isa);
+        let mut data = Scratch::new(columns.div_ceil(width) * depth * width);
+        threads::chunks(&mut data.write(), (depth * width).max(1), |panel, packed| {
+            fill(panel * width, packed);
         });
         Panels { data, depth, columns, width }
     }
@@ -66,7 +78,11 @@ impl PanelsView<'_> {
     }
 }
 
-/// How many columns a tile has on an instruction set.
+/// How many columns a tile, and so a panel, has on an instruction set.
+pub(super) fn panel_width(isa: Isa) -> usize {
+    isa.run(PanelWidth)
+}
+
 struct PanelWidth;
 
 impl Kernel for PanelWidth {

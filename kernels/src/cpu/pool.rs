@@ -17,7 +17,7 @@ pub fn max_pool2d_forward(g: &Pool2d, x: &[f32], y: &mut [f32], codes: &mut [u8]
 
 /// Index of the pixel at place 0 of window (`row`, `column`) in its image.
 #[inline(always)]
-fn window(g: &Pool2d, row: usize, column: usize) -> usize {
+pub(super) fn window(g: &Pool2d, row: usize, column: usize) -> usize {
     (row * g.stride() * g.width() + column * g.stride()) * g.channels()
 }
 
@@ -61,7 +61,7 @@ impl Kernel for Forward<'_> {
 
 /// Writes the first [`LANES`] codes of `to`, or as many as it has.
 #[inline(always)]
-fn store_codes<S: Simd>(s: S, to: &mut [u8], codes: S::V) {
+pub(super) fn store_codes<S: Simd>(s: S, to: &mut [u8], codes: S::V) {
     if to.len() >= LANES {
         // SAFETY: the slice holds 16 bytes, as just checked.
         unsafe { s.store_u8(to.as_mut_ptr(), codes) }
@@ -94,15 +94,17 @@ pub fn max_pool2d_backward(g: &Pool2d, dy: &[f32], codes: &[u8], dx: &mut [f32])
     let len = g.out_image_len();
     threads::chunks(dx, g.image_len().max(1), |n, dx| {
         let (dy, codes) = (&dy[n * len..][..len], &codes[n * len..][..len]);
-        isa.run(Backward { g, dy, codes, dx });
+        isa.run(Backward { g, dy, codes, scale: 1.0, dx });
     });
 }
 
-struct Backward<'a> {
-    g: &'a Pool2d,
-    dy: &'a [f32],
-    codes: &'a [u8],
-    dx: &'a mut [f32],
+/// dx of one image; dy is multiplied by `scale` first.
+pub(super) struct Backward<'a> {
+    pub g: &'a Pool2d,
+    pub dy: &'a [f32],
+    pub codes: &'a [u8],
+    pub scale: f32,
+    pub dx: &'a mut [f32],
 }
 
 impl Kernel for Backward<'_> {
@@ -110,7 +112,7 @@ impl Kernel for Backward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (g, channels, zero) = (self.g, self.g.channels(), s.splat(0.0));
-        let row_len = g.width() * channels;
+        let (row_len, scale) = (g.width() * channels, s.splat(self.scale));
         // Windows that tile the image write each pixel once, so nothing has to be there before.
         let tiles =
             |size: usize, window: usize| window == g.stride() && size.is_multiple_of(window);
@@ -123,6 +125,7 @@ impl Kernel for Backward<'_> {
             let first = window(g, i / g.out_width(), i % g.out_width());
             for c in (0..channels).step_by(LANES) {
                 let (dy, code) = (s.load_slice(&dy[c..]), load_codes(s, &codes[c..]));
+                let dy = s.mul(scale, dy);
                 let mut place = 0.0;
                 for row in 0..g.window_height() {
                     for column in 0..g.window_width() {

@@ -12,7 +12,7 @@ use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::SHARD;
 
 /// Cuts `rows` into tile heights of at most `limit`, as equal as possible.
-fn heights(rows: usize, limit: usize) -> impl Iterator<Item = usize> {
+pub(super) fn heights(rows: usize, limit: usize) -> impl Iterator<Item = usize> {
     let tiles = rows.div_ceil(limit);
     (0..tiles).map(move |i| rows * (i + 1) / tiles - rows * i / tiles)
 }
@@ -30,6 +30,8 @@ macro_rules! with_height {
     };
 }
 
+pub(super) use with_height;
+
 /// The sum of `count * step`: where a product's last element ends.
 ///
 /// # Panics
@@ -42,7 +44,7 @@ fn end_of(steps: &[(usize, usize)]) -> usize {
 }
 
 /// Where the rows of a tile's left operand start.
-trait Rows: Copy {
+pub(super) trait Rows: Copy {
     /// # Safety
     /// `row` must be one of the tile's rows.
     unsafe fn at(self, row: usize) -> *const f32;
@@ -61,7 +63,7 @@ impl<const MR: usize> Rows for Scattered<MR> {
 
 /// Rows that start one after the other: the left operand is read down its columns.
 #[derive(Clone, Copy)]
-struct Adjacent(*const f32);
+pub(super) struct Adjacent(pub *const f32);
 
 impl Rows for Adjacent {
     #[inline(always)]
@@ -71,28 +73,57 @@ impl Rows for Adjacent {
     }
 }
 
-/// The sums of a tile.
-type Sums<V, const MR: usize, const NV: usize> = [[V; NV]; MR];
+/// Rows that start a vector apart.
+#[derive(Clone, Copy)]
+pub(super) struct Spaced(pub *const f32);
 
-/// `sums[r][v] += a.at(r)[k * a_step] * b[k * b_step + 16 v ..][..16]` for k in `0..depth`.
+impl Rows for Spaced {
+    #[inline(always)]
+    unsafe fn at(self, row: usize) -> *const f32 {
+        // SAFETY: the caller's rows lie inside one slice.
+        unsafe { self.0.add(row * LANES) }
+    }
+}
+
+/// The right operand of a tile: its first vector, the step from row to row and the step from
+/// vector to vector in a row.
+#[derive(Clone, Copy)]
+pub(super) struct Right {
+    pub start: *const f32,
+    pub row: usize,
+    pub vector: usize,
+}
+
+impl Right {
+    /// Rows of `NV` vectors that lie one after the other, `row` numbers apart.
+    #[inline(always)]
+    fn contiguous(start: *const f32, row: usize) -> Right {
+        Right { start, row, vector: LANES }
+    }
+}
+
+/// The sums of a tile.
+pub(super) type Sums<V, const MR: usize, const NV: usize> = [[V; NV]; MR];
+
+/// `sums[r][v] += a.at(r)[k * a_step] * b[k * b.row + v * b.vector ..][..16]` for k in `0..depth`.
 ///
 /// # Safety
 /// Every element that this formula names must be readable.
 #[inline(always)]
-unsafe fn accumulate<S: Simd, const MR: usize, const NV: usize>(
+pub(super) unsafe fn accumulate<S: Simd, const MR: usize, const NV: usize>(
     s: S,
     mut sums: Sums<S::V, MR, NV>,
     (a, a_step): (impl Rows, usize),
-    (b, b_step): (*const f32, usize),
+    b: Right,
     depth: usize,
 ) -> Sums<S::V, MR, NV> {
     for k in 0..depth {
         // SAFETY: the caller guarantees all elements that are named here.
         unsafe {
-            let b = b.add(k * b_step);
+            let row = b.start.add(k * b.row);
             let mut right = [s.splat(0.0); NV];
             for (v, right) in right.iter_mut().enumerate() {
-                *right = s.load(b.add(v * LANES));
+                *right = s.load(row.add(v * b.vector));
             }
             for (r, row) in sums.iter_mut().enumerate() {
                 let left = s.splat(*a.at(r).add(k * a_step));
@@ -141,13 +172,68 @@ fn store_tile<S: Simd, const MR: usize, const NV: usize>(
     }
 }
 
-/// `c[i, j] = sum over run and k of a[offsets[i] + run * run_step + k] * b[b_row + run * run_len + k, j]`
+/// A grid of places: `blocks` of `lines` of `points`, each level with its own step.
+#[derive(Clone, Copy)]
+pub(super) struct Steps {
+    pub block: usize,
+    pub line: usize,
+    pub point: usize,
+}
+
+/// Where the rows of a product start: row by row the points of a grid.
+#[derive(Clone, Copy)]
+pub(super) struct Grid {
+    /// Number of blocks, lines in a block and points in a line.
+    pub counts: [usize; 3],
+    pub steps: Steps,
+}
+
+impl Grid {
+    /// Rows `0..rows`, `step` apart.
+    pub fn line(rows: usize, step: usize) -> Grid {
+        Grid { counts: [1, 1, rows], steps: Steps { block: 0, line: 0, point: step } }
+    }
+
+    /// How many there are.
+    fn len(&self) -> usize {
+        self.counts.iter().product()
+    }
+
+    /// The largest start, for checks.
+    fn last(&self) -> usize {
+        let last = self.counts.map(|count| count.saturating_sub(1));
+        let Steps { block, line, point } = self.steps;
+        end_of(&[(last[0], block), (last[1], line), (last[2], point)])
+    }
+
+    /// The starts of rows `first..first + MR`.
+    #[inline(always)]
+    fn starts<const MR: usize>(&self, first: usize) -> [usize; MR] {
+        let [_, lines, points] = self.counts;
+        let (mut point, line) = (first % points, first / points);
+        let (mut line, mut block) = (line % lines, line / lines);
+        let mut starts = [0; MR];
+        for start in &mut starts {
+            *start = block * self.steps.block + line * self.steps.line + point * self.steps.point;
+            point += 1;
+            if point == points {
+                (point, line) = (0, line + 1);
+                if line == lines {
+                    (line, block) = (0, block + 1);
+                }
+            }
+        }
+        starts
+    }
+}
+
+/// `c[i, j] = sum over run and k of a[start of row i + run * run_step + k] * b[b_row + run * run_len + k, j]`
 ///
-/// A row of the left operand is `runs` contiguous runs of `run_len` numbers. With offsets and
+/// A row of the left operand is `runs` contiguous runs of `run_len` numbers. With a grid and
 /// runs this is a plain product, a convolution without a column buffer, and a part of one.
 pub(super) struct RowProduct<'a> {
     pub a: &'a [f32],
-    pub offsets: &'a [usize],
+    pub rows: Grid,
     pub runs: usize,
     pub run_step: usize,
     pub run_len: usize,
@@ -169,20 +255,19 @@ impl Kernel for RowProduct<'_> {
 impl RowProduct<'_> {
     #[inline(always)]
     fn tiles<S: Simd, const NV: usize>(mut self, s: S) {
-        let (last_run, last_offset) = (self.runs.saturating_sub(1), self.offsets.iter().max());
-        let reach = end_of(&[(last_run, self.run_step), (1, self.run_len)]);
-        let end = last_offset.map_or(0, |&offset| end_of(&[(1, offset), (1, reach)]));
+        let last_run = self.runs.saturating_sub(1);
+        let end = end_of(&[(1, self.rows.last()), (last_run, self.run_step), (1, self.run_len)]);
         assert!(end <= self.a.len(), "the left operand ends before the product does");
         let b_end = end_of(&[(1, self.b_row), (self.runs, self.run_len)]);
         assert!(b_end <= self.b.depth, "the right operand ends before the product does");
         self.b.check::<NV>();
-        let size = end_of(&[(self.offsets.len(), self.b.columns)]);
+        let size = end_of(&[(self.rows.len(), self.b.columns)]);
         assert_eq!(self.c.len(), size, "the result's size");
         for panel in 0..self.b.columns.div_ceil(self.b.width) {
             let mut first = 0;
-            for rows in heights(self.offsets.len(), S::TILE_ROWS.min(self.tile_rows)) {
+            for rows in heights(self.rows.len(), S::TILE_ROWS.min(self.tile_rows)) {
                 // SAFETY: the bounds of all operands were checked above; `first + rows` is at
-                // most the number of offsets, as `heights` adds up to it.
+                // most the number of rows, as `heights` adds up to it.
                 with_height!(rows, S, MR => unsafe { self.tile::<S, MR, NV>(s, first, panel) });
                 first += rows;
             }
@@ -198,16 +283,17 @@ impl RowProduct<'_> {
         first: usize,
         panel: usize,
     ) {
-        let offsets = &self.offsets[first..first + MR];
+        let starts = self.rows.starts::<MR>(first);
         let b = &self.b.data[(panel * self.b.depth + self.b_row) * NV * LANES..];
         let mut sums = [[s.splat(0.0); NV]; MR];
         for run in 0..self.runs {
-            // SAFETY: offset + reach was checked against `a`, the rows of this panel against `b`.
+            // SAFETY: the last start and its runs were checked against `a`, this panel against `b`.
             unsafe {
                 let a = self.a.as_ptr().add(run * self.run_step);
-                let rows = Scattered::<MR>(core::array::from_fn(|r| a.add(offsets[r])));
+                let rows = Scattered::<MR>(core::array::from_fn(|r| a.add(starts[r])));
                 let b = b.as_ptr().add(run * self.run_len * NV * LANES);
-                sums = accumulate(s, sums, (rows, 1), (b, NV * LANES), self.run_len);
+                let b = Right::contiguous(b, NV * LANES);
+                sums = accumulate(s, sums, (rows, 1), b, self.run_len);
             }
         }
         let column = panel * NV * LANES;
@@ -215,14 +301,6 @@ impl RowProduct<'_> {
         let c = &mut self.c[first * self.b.columns + column..];
         store_tile(s, c, self.b.columns, width, &sums);
     }
-}
-
-/// A grid of places: `blocks` of `lines` of `points`, each level with its own step.
-#[derive(Clone, Copy)]
-pub(super) struct Steps {
-    pub block: usize,
-    pub line: usize,
-    pub point: usize,
 }
 
 /// `c[r, j] += sum over block, line and point of a[place + r] * b[place, j]`
@@ -297,7 +375,7 @@ impl ColumnProduct<'_> {
                 // SAFETY: `tiles` checked the last place of both operands.
                 unsafe {
                     let a = (Adjacent(self.a.as_ptr().add(a)), self.a_steps.point);
-                    let b = (self.b.as_ptr().add(b), self.b_steps.point);
+                    let b = Right::contiguous(self.b.as_ptr().add(b), self.b_steps.point);
                     sums = accumulate(s, sums, a, b, points);
                 }
             }
@@ -372,7 +450,7 @@ impl ShardedProduct<'_> {
             // SAFETY: `tiles` checked the last term of both operands.
             let mut sums = unsafe {
                 let a = (Adjacent(self.a.as_ptr().add(from * self.a_step + first)), self.a_step);
-                let b = (b.as_ptr().add(from * NV * LANES), NV * LANES);
+                let b = Right::contiguous(b.as_ptr().add(from * NV * LANES), NV * LANES);
                 accumulate(s, [[s.splat(0.0); NV]; MR], a, b, terms)
             };
             for _ in 0..(shard + 1).trailing_zeros() {

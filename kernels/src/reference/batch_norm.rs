@@ -43,7 +43,7 @@ fn inverse_deviation<T: Real>(g: &BatchNorm, variance: f64) -> T {
 
 /// y = (x - mean) scale + beta with scale = gamma inverse_deviation, rounded after each of: the
 /// difference, the scale, the multiply-add.
-fn normalise<T: Real>(
+pub(super) fn normalise<T: Real>(
     g: &BatchNorm,
     x: &[T],
     [gamma, beta, mean, inverse_deviation]: [&[T]; 4],

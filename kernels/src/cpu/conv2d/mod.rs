@@ -1,0 +1,192 @@
+//! Convolution: two algorithms behind one face, and the menu's passes over a batch.
+//!
+//! [`algorithm`] is the table that says which convolution is computed how: a function of the
+//! geometry alone, so it is the same on every instruction set and any number of threads.
+
+mod direct;
+mod forms;
+mod frame;
+mod frequency;
+mod tiles;
+mod weights;
+mod winograd;
+
+use super::isa::{Isa, direct_only};
+use super::panels::{Panels, PanelsView};
+use super::scratch::Scratch;
+use super::simd::LANES;
+use crate::geometry::{Conv2d, SHARD};
+use crate::threads;
+use direct::Direct;
+use winograd::Winograd;
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Products over the taps of the kernel: any geometry.
+    Direct,
+    /// Winograd's minimal filtering by tiles of so many output pixels in each direction.
+    Winograd(usize),
+}
+
+/// The algorithm for a geometry: the one with the fewest multiply-adds a channel.
+#[must_use]
+pub fn algorithm(g: &Conv2d) -> Algorithm {
+    let blocks = |channels: usize| channels.is_multiple_of(LANES);
+    let fits = (g.kernel_height, g.kernel_width, g.stride) == (3, 3, 1)
+        && blocks(g.in_channels())
+        && blocks(g.out_channels());
+    if !fits || direct_only() {
+        return Algorithm::Direct;
+    }
+    let products = |outputs: usize| {
+        let tiles = g.out_height().div_ceil(outputs) * g.out_width().div_ceil(outputs);
+        tiles * (outputs + 2) * (outputs + 2)
+    };
+    let direct = 9 * g.out_pixels();
+    match (products(2), products(4)) {
+        (two, four) if four < two && four < direct => Algorithm::Winograd(4),
+        (two, _) if two < direct => Algorithm::Winograd(2),
+        _ => Algorithm::Direct,
+    }
+}
+
+/// A convolution of a few images at a time, inside a task.
+#[derive(Clone, Copy)]
+pub(super) enum Convolution {
+    Direct(Direct),
+    Winograd(Winograd),
+}
+
+impl Convolution {
+    pub fn new(isa: Isa, g: &Conv2d) -> Convolution {
+        match algorithm(g) {
+            Algorithm::Direct => Convolution::Direct(Direct::new(isa, g)),
+            Algorithm::Winograd(outputs) => Convolution::Winograd(Winograd::new(isa, g, outputs)),
+        }
+    }
+
+    /// How many images are best given to one call; at most a shard.
+    pub fn images_at_once(&self) -> usize {
+        match self {
+            Convolution::Direct(direct) => direct.images_at_once(),
+            Convolution::Winograd(winograd) => winograd.images_at_once(),
+        }
+    }
+
+    /// The weights for [`Convolution::forward`].
+    pub fn pack_forward(&self, g: &Conv2d, w: &[f32]) -> Panels {
+        match self {
+            Convolution::Direct(direct) => direct.pack_forward(w),
+            Convolution::Winograd(winograd) => winograd.pack_forward(g, w),
+        }
+    }
+
+    /// The weights for the input gradient of [`Convolution::backward`].
+    pub fn pack_backward(&self, g: &Conv2d, w: &[f32]) -> Panels {
+        match self {
+            Convolution::Direct(direct) => direct.pack_backward(w),
+            Convolution::Winograd(winograd) => winograd.pack_backward(g, w),
+        }
+    }
+
+    /// y of some images.
+    pub fn forward(&self, weights: &PanelsView, x: &[f32], y: &mut [f32]) {
+        match self {
+            Convolution::Direct(direct) => direct.forward(weights, x, y),
+            Convolution::Winograd(winograd) => winograd.forward(&weights.data, x, y),
+        }
+    }
+
+    /// Numbers that a shard sums up for the weight gradient, from 0.
+    pub fn sums_len(&self, g: &Conv2d) -> usize {
+        match self {
+            Convolution::Direct(_) => g.weight_len(),
+            Convolution::Winograd(winograd) => winograd.sums_len(),
+        }
+    }
+
+    /// The gradients of some images: the sums go on with that of the weights, from `(x, sums)`;
+    /// that of the input is written, from `(weights, dx)`.
+    pub fn backward(
+        &self,
+        dy: &[f32],
+        sums: Option<(&[f32], &mut [f32])>,
+        dx: Option<(&PanelsView, &mut [f32])>,
+    ) {
+        match self {
+            Convolution::Direct(direct) => direct.backward(dy, sums, dx),
+            Convolution::Winograd(winograd) => {
+                winograd.backward(dy, sums, dx.map(|(weights, dx)| (&*weights.data, dx)));
+            }
+        }
+    }
+
+    /// The weight gradient of a shard from its sums.
+    pub fn finish(&self, sums: &[f32], dw: &mut [f32]) {
+        match self {
+            Convolution::Direct(_) => dw.copy_from_slice(sums),
+            Convolution::Winograd(winograd) => winograd.finish(sums, dw),
+        }
+    }
+}
+
+/// y = x ⋆ w: [N, H, W, C] [Kh, Kw, C, O] -> [N, H', W', O]
+pub fn conv2d_forward(g: &Conv2d, x: &[f32], w: &[f32], y: &mut [f32]) {
+    let convolution = Convolution::new(Isa::current(), g);
+    let weights = convolution.pack_forward(g, w);
+    let weights = weights.view();
+    let images = convolution.images_at_once();
+    threads::chunks(y, images * g.out_image_len(), |task, y| {
+        let x = &x[task * images * g.image_len()..];
+        let x = &x[..y.len() / g.out_image_len() * g.image_len()];
+        convolution.forward(&weights, x, y);
+    });
+}
+
+/// dx from dy and w: [N, H', W', O] [Kh, Kw, C, O] -> [N, H, W, C]
+pub fn conv2d_backward_input(g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+    let convolution = Convolution::new(Isa::current(), g);
+    let weights = convolution.pack_backward(g, w);
+    let weights = weights.view();
+    let images = convolution.images_at_once();
+    threads::chunks(dx, images * g.image_len(), |task, dx| {
+        let dy = &dy[task * images * g.out_image_len()..];
+        let dy = &dy[..dx.len() / g.image_len() * g.out_image_len()];
+        convolution.backward(dy, None, Some((&weights, dx)));
+    });
+}
+
+/// dw from x and dy: one chain through each shard, shards merged by the tree.
+pub fn conv2d_backward_weight(g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    let convolution = Convolution::new(Isa::current(), g);
+    let images = convolution.images_at_once();
+    by_shards(g.images(), dw, |shard, dw| {
+        let mut sums = Scratch::zeros(convolution.sums_len(g));
+        let mut sums = sums.write();
+        let x = &x[shard.start * g.image_len()..shard.end * g.image_len()];
+        let dy = &dy[shard.start * g.out_image_len()..shard.end * g.out_image_len()];
+        let few = x.chunks(images * g.image_len()).zip(dy.chunks(images * g.out_image_len()));
+        for (x, dy) in few {
+            convolution.backward(dy, Some((x, &mut sums)), None);
+        }
+        convolution.finish(&sums, dw);
+    });
+}
+
+/// Sums over a batch of `images`: `task` writes each shard's, and the tree merges them to `sum`.
+fn by_shards(
+    images: usize,
+    sum: &mut [f32],
+    task: impl Fn(std::ops::Range<usize>, &mut [f32]) + Sync,
+) {
+    if images <= SHARD {
+        return task(0..images, sum);
+    }
+    let mut parts = Scratch::new(images.div_ceil(SHARD) * sum.len());
+    let mut parts = parts.write();
+    threads::chunks(&mut parts, sum.len(), |shard, part| {
+        task(shard * SHARD..((shard + 1) * SHARD).min(images), part);
+    });
+    super::reduce::tree_of_slices(Isa::current(), &parts, sum.len(), sum);
+}

@@ -1,0 +1,244 @@
+//! Convolution by Winograd's algorithm: tiles to frequencies, a matrix product at each, and back.
+//!
+//! ```text
+//! x --Bᵀ d B--> V --- V U  --> P --Aᵀ P A--> y
+//!                \                                  U = G g Gᵀ
+//!                 +-- Vᵀ M --> dU --Gᵀ dU G--> dw
+//!                /
+//! dy --A y Aᵀ--> M --- M Uᵀ --> dV --B dV Bᵀ--> dx   (tiles that overlap are added up)
+//! ```
+//!
+//! Both gradients share M. Each output is one chain in each product; which images are transformed
+//! together changes no sum.
+
+use super::forms::{Form, Four, Two, through};
+use super::frame::Frame;
+use super::frequency::{GradientProducts, Products};
+use super::tiles::{FromFrequencies, Spectrum, Tiling, ToFrequencies};
+use super::weights::{self, WeightGradient};
+use crate::cpu::isa::{Isa, tile_rows_limit};
+use crate::cpu::panels::Panels;
+use crate::cpu::scratch::Scratch;
+use crate::geometry::{Conv2d, SHARD};
+
+/// So many tiles are wanted at once: products of fewer rows would read the weights too often,
+/// and more would leave the cache.
+const TILES_AT_ONCE: usize = 32;
+
+/// A convolution of kernel 3 by 3 and stride 1 whose channels are multiples of 16, by tiles of
+/// `outputs` by `outputs` output pixels.
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct Winograd {
+    isa: Isa,
+    tile_rows: usize,
+    tiling: Tiling,
+    inputs: Frame,
+    outputs: Frame,
+}
+
+/// Calls the method with the constants of the form in use.
+macro_rules! with_form {
+    ($winograd:expr, $method:ident($($argument:expr),*)) => {
+        match $winograd.tiling.outputs {
+            2 => $winograd.$method::<Two, 4, 2>($($argument),*),
+            4 => $winograd.$method::<Four, 6, 4>($($argument),*),
+            outputs => unreachable!("no form of {outputs} outputs"),
+        }
+    };
+}
+
+impl Winograd {
+    pub fn new(isa: Isa, g: &Conv2d, outputs: usize) -> Winograd {
+        let tiling = Tiling::of(g, outputs);
+        let inputs = Frame {
+            inner: [g.height(), g.width()],
+            outer: tiling.input_size(),
+            origin: [g.padding(), g.padding()],
+            channels: g.in_channels(),
+        };
+        let outputs = Frame {
+            inner: [g.out_height(), g.out_width()],
+            outer: tiling.output_size(),
+            origin: [0, 0],
+            channels: g.out_channels(),
+        };
+        Winograd { isa, tile_rows: tile_rows_limit(), tiling, inputs, outputs }
+    }
+
+    /// How many images are best given to one call.
+    pub fn images_at_once(&self) -> usize {
+        TILES_AT_ONCE.div_ceil(self.tiling.tiles()).next_power_of_two().min(SHARD)
+    }
+
+    /// Numbers that a shard sums up for the weight gradient.
+    pub fn sums_len(&self) -> usize {
+        self.tiling.frequencies() * self.inputs.channels * self.outputs.channels
+    }
+
+    /// The weights for [`Winograd::forward`].
+    pub fn pack_forward(&self, g: &Conv2d, w: &[f32]) -> Panels {
+        with_form!(self, pack_forward_by(g, w))
+    }
+
+    fn pack_forward_by<F: Form<T, M>, const T: usize, const M: usize>(
+        &self,
+        g: &Conv2d,
+        w: &[f32],
+    ) -> Panels {
+        weights::pack_forward::<F::Weight, T>(self.isa, g, w)
+    }
+
+    /// The weights for the input gradient of [`Winograd::backward`].
+    pub fn pack_backward(&self, g: &Conv2d, w: &[f32]) -> Panels {
+        with_form!(self, pack_backward_by(g, w))
+    }
+
+    fn pack_backward_by<F: Form<T, M>, const T: usize, const M: usize>(
+        &self,
+        g: &Conv2d,
+        w: &[f32],
+    ) -> Panels {
+        weights::pack_backward::<F::Weight, T>(self.isa, g, w)
+    }
+
+    /// y of some images.
+    pub fn forward(&self, weights: &[f32], x: &[f32], y: &mut [f32]) {
+        with_form!(self, forward_by(weights, x, y));
+    }
+
+    fn forward_by<F: Form<T, M>, const T: usize, const M: usize>(
+        &self,
+        weights: &[f32],
+        x: &[f32],
+        y: &mut [f32],
+    ) {
+        let (from, to) = self.spectra(y.len());
+        let mut v = Scratch::new(from.len());
+        let mut v = v.write();
+        self.inputs.with_framed(x, |images| {
+            self.isa.run(through::<F::Input, _, T, T>(ToFrequencies {
+                tiling: self.tiling,
+                images,
+                size: self.inputs.outer,
+                spectrum: from,
+                to: &mut v,
+            }));
+        });
+        let mut products = Scratch::new(to.len());
+        let mut products = products.write();
+        self.isa.run(Products {
+            left: &v,
+            left_spectrum: from,
+            right: weights,
+            to: &mut products,
+            to_spectrum: to,
+            tile_rows: self.tile_rows,
+        });
+        self.outputs.cut_out(y, false, |images| {
+            self.isa.run(through::<F::Output, _, T, M>(FromFrequencies {
+                tiling: self.tiling,
+                from: &products,
+                spectrum: to,
+                images,
+                size: self.outputs.outer,
+            }));
+        });
+    }
+
+    /// The gradients of some images: `sums` goes on with the weight gradient of `x`, and `dx` is
+    /// written with the weights beside it.
+    pub fn backward(
+        &self,
+        dy: &[f32],
+        sums: Option<(&[f32], &mut [f32])>,
+        dx: Option<(&[f32], &mut [f32])>,
+    ) {
+        with_form!(self, backward_by(dy, sums, dx));
+    }
+
+    fn backward_by<F: Form<T, M>, const T: usize, const M: usize>(
+        &self,
+        dy: &[f32],
+        sums: Option<(&[f32], &mut [f32])>,
+        dx: Option<(&[f32], &mut [f32])>,
+    ) {
+        let (inputs, outputs) = self.spectra(dy.len());
+        let mut m = Scratch::new(outputs.len());
+        let mut m = m.write();
+        self.outputs.with_framed(dy, |images| {
+            self.isa.run(through::<F::OutputGradient, _, M, T>(ToFrequencies {
+                tiling: self.tiling,
+                images,
+                size: self.outputs.outer,
+                spectrum: outputs,
+                to: &mut m,
+            }));
+        });
+        let mut v = Scratch::new(inputs.len());
+        let mut v = v.write();
+        if let Some((x, sums)) = sums {
+            self.inputs.with_framed(x, |images| {
+                self.isa.run(through::<F::Input, _, T, T>(ToFrequencies {
+                    tiling: self.tiling,
+                    images,
+                    size: self.inputs.outer,
+                    spectrum: inputs,
+                    to: &mut v,
+                }));
+            });
+            self.isa.run(GradientProducts {
+                left: &v,
+                left_spectrum: inputs,
+                right: &m,
+                right_spectrum: outputs,
+                sums,
+                tile_rows: self.tile_rows,
+            });
+        }
+        if let Some((weights, dx)) = dx {
+            self.isa.run(Products {
+                left: &m,
+                left_spectrum: outputs,
+                right: weights,
+                to: &mut v,
+                to_spectrum: inputs,
+                tile_rows: self.tile_rows,
+            });
+            self.inputs.cut_out(dx, true, |images| {
+                self.isa.run(through::<F::InputGradient, _, T, T>(FromFrequencies {
+                    tiling: self.tiling,
+                    from: &v,
+                    spectrum: inputs,
+                    images,
+                    size: self.inputs.outer,
+                }));
+            });
+        }
+    }
+
+    /// The weight gradient of what `sums` has added up.
+    pub fn finish(&self, sums: &[f32], dw: &mut [f32]) {
+        with_form!(self, finish_by(sums, dw));
+    }
+
+    fn finish_by<F: Form<T, M>, const T: usize, const M: usize>(
+        &self,
+        sums: &[f32],
+        dw: &mut [f32],
+    ) {
+        let gradient = WeightGradient { frequencies: sums, dw };
+        self.isa.run(through::<F::WeightGradient, _, T, 3>(gradient));
+    }
+
+    /// The spectra of inputs and outputs of as many images as have `output_len` outputs.
+    fn spectra(&self, output_len: usize) -> (Spectrum, Spectrum) {
+        let [height, width] = self.outputs.inner;
+        let images = output_len / (height * width * self.outputs.channels);
+        let spectrum = |channels: usize| Spectrum {
+            frequencies: self.tiling.frequencies(),
+            blocks: channels / crate::cpu::simd::LANES,
+            tiles: images * self.tiling.tiles(),
+        };
+        (spectrum(self.inputs.channels), spectrum(self.outputs.channels))
+    }
+}

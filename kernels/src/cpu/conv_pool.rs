@@ -1,0 +1,214 @@
+//! A convolution with bias, ReLU, max-pooling and dropout, while its output is in the cache.
+//!
+//! A task goes through all of it with one or a few images; what lies between the convolution
+//! and the pool is never written to memory. One byte a pooled number says all that the gradient
+//! needs: the maximum's place in its window, or that there is no gradient.
+
+use super::channels::{PixelSums, totals};
+use super::conv2d::Convolution;
+use super::elementwise::{DropCoded, larger};
+use super::isa::Isa;
+use super::panels::PanelsView;
+use super::pool::{self, store_codes, window};
+use super::reduce::tree_of_slices;
+use super::scratch::Scratch;
+use super::simd::{Kernel, LANES, Simd};
+use crate::geometry::{ConvPool, NO_GRADIENT, Pool2d, SHARD};
+use crate::threads;
+
+/// y = dropout(pool(relu(x ⋆ w + bias))), codes: [N, H, W, C] [Kh, Kw, C, O] \[O\] -> [N, H', W', O]
+pub fn conv_pool_forward(
+    g: &ConvPool,
+    x: &[f32],
+    w: &[f32],
+    bias: &[f32],
+    y: &mut [f32],
+    codes: &mut [u8],
+) {
+    let stage = Stage::new(Isa::current(), g);
+    let weights = stage.conv.pack_forward(&g.conv, w);
+    let weights = weights.view();
+    let (images, out_len) = (stage.conv.images_at_once(), stage.pool.out_image_len());
+    threads::chunks2((y, images * out_len), (codes, images * out_len), |task, y, codes| {
+        let first = task * images;
+        let x = &x[first * g.conv.image_len()..];
+        let x = &x[..y.len() / out_len * g.conv.image_len()];
+        stage.forward(first, x, &weights, bias, y, codes);
+    });
+}
+
+/// dx, dw and dbias from dy and the codes. The sums of dw and dbias have the orders of
+/// `conv2d_backward_weight` and `bias_backward`.
+#[allow(clippy::too_many_arguments, reason = "the operands of the menu")]
+pub fn conv_pool_backward(
+    g: &ConvPool,
+    dy: &[f32],
+    codes: &[u8],
+    x: &[f32],
+    w: &[f32],
+    dx: &mut [f32],
+    dw: &mut [f32],
+    dbias: &mut [f32],
+) {
+    let isa = Isa::current();
+    let stage = Stage::new(isa, g);
+    let weights = stage.conv.pack_backward(&g.conv, w);
+    let weights = weights.view();
+    let (len, out_len) = (g.conv.image_len(), stage.pool.out_image_len());
+    let shards = g.conv.images().div_ceil(SHARD);
+    let mut parts = Scratch::new(shards * w.len());
+    let mut parts = parts.write();
+    let mut bias_sums = Scratch::new(g.conv.images() * dbias.len());
+    let mut bias_sums = bias_sums.write();
+    let mut unwanted = Scratch::new(shards);
+    let mut unwanted = unwanted.write();
+    let dx = if dx.is_empty() { (&mut *unwanted, 1) } else { (dx, SHARD * len) };
+    let images = stage.conv.images_at_once();
+    threads::chunks3(
+        dx,
+        (&mut parts, w.len()),
+        (&mut bias_sums, SHARD * dbias.len()),
+        |shard, dx, part, bias_sums| {
+            let mut sums = Scratch::zeros(stage.conv.sums_len(&g.conv));
+            let mut sums = sums.write();
+            let end = shard * SHARD + bias_sums.len() / dbias.len();
+            let wanted = g.input_gradient != 0;
+            for first in (shard * SHARD..end).step_by(images) {
+                let range = first..end.min(first + images);
+                let place = first - shard * SHARD..range.end - shard * SHARD;
+                let out = range.start * out_len..range.end * out_len;
+                let dx = wanted.then(|| &mut dx[place.start * len..place.end * len]);
+                stage.backward(
+                    (&dy[out.clone()], &codes[out]),
+                    (&x[range.start * len..range.end * len], &mut sums),
+                    &mut bias_sums[place.start * dbias.len()..place.end * dbias.len()],
+                    dx.map(|dx| (&weights, dx)),
+                );
+            }
+            stage.conv.finish(&sums, part);
+        },
+    );
+    tree_of_slices(isa, &parts, w.len(), dw);
+    bias_gradient(isa, &bias_sums, dbias);
+}
+
+/// dbias from the sums of each image: [N, O] -> \[O\]
+pub(super) fn bias_gradient(isa: Isa, bias_sums: &[f32], dbias: &mut [f32]) {
+    totals(isa, bias_sums, dbias.len(), |c, totals| {
+        for (dbias, &total) in dbias[c..].iter_mut().zip(totals) {
+            *dbias = total as f32;
+        }
+    });
+}
+
+/// The whole chain on a few images, inside a task.
+pub(super) struct Stage<'a> {
+    isa: Isa,
+    g: &'a ConvPool,
+    pub conv: Convolution,
+    pub pool: Pool2d,
+}
+
+impl<'a> Stage<'a> {
+    pub fn new(isa: Isa, g: &'a ConvPool) -> Stage<'a> {
+        Stage { isa, g, conv: Convolution::new(isa, &g.conv), pool: g.pool() }
+    }
+
+    /// y and codes of the images from number `first` on.
+    pub fn forward(
+        &self,
+        first: usize,
+        x: &[f32],
+        weights: &PanelsView,
+        bias: &[f32],
+        y: &mut [f32],
+        codes: &mut [u8],
+    ) {
+        let (len, out_len) = (self.pool.image_len(), self.pool.out_image_len());
+        let mut convolved = Scratch::new(y.len() / out_len * len);
+        let mut convolved = convolved.write();
+        self.conv.forward(weights, x, &mut convolved);
+        let outputs = y.chunks_exact_mut(out_len).zip(codes.chunks_exact_mut(out_len));
+        for (x, (y, codes)) in convolved.chunks_exact(len).zip(outputs) {
+            self.isa.run(BiasReluPool { g: &self.pool, x, bias, y, codes });
+        }
+        let dropout = &self.g.dropout;
+        if dropout.rate > 0.0 {
+            self.isa.run(DropCoded {
+                stream: dropout.stream(),
+                first: (first * out_len) as u64,
+                threshold: dropout.threshold(),
+                scale: dropout.scale(),
+                y,
+                codes,
+            });
+        }
+    }
+
+    /// The gradients of some images from `(dy, codes)`: the sums go on with the weight gradient,
+    /// from `(x, sums)`; each image's bias gradient is written to `bias_sums`, and the input
+    /// gradient from `(weights, dx)`.
+    pub fn backward(
+        &self,
+        (dy, codes): (&[f32], &[u8]),
+        sums: (&[f32], &mut [f32]),
+        bias_sums: &mut [f32],
+        dx: Option<(&PanelsView, &mut [f32])>,
+    ) {
+        let (len, out_len) = (self.pool.image_len(), self.pool.out_image_len());
+        let mut spread = Scratch::new(dy.len() / out_len * len);
+        let mut spread = spread.write();
+        let channels = self.pool.channels();
+        let inputs = dy.chunks_exact(out_len).zip(codes.chunks_exact(out_len));
+        let outputs = spread.chunks_exact_mut(len).zip(bias_sums.chunks_exact_mut(channels));
+        for ((dy, codes), (image, sums)) in inputs.zip(outputs) {
+            let scale = self.g.dropout.scale();
+            self.isa.run(pool::Backward { g: &self.pool, dy, codes, scale, dx: image });
+            self.isa.run(PixelSums { image, sums });
+        }
+        self.conv.backward(&spread, Some(sums), dx);
+    }
+}
+
+/// y = pool(relu(x + bias)) of one image, and each maximum's place in its window or
+/// [`NO_GRADIENT`]: what the three kernels of the menu do one after the other.
+struct BiasReluPool<'a> {
+    g: &'a Pool2d,
+    x: &'a [f32],
+    bias: &'a [f32],
+    y: &'a mut [f32],
+    codes: &'a mut [u8],
+}
+
+impl Kernel for BiasReluPool<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (g, channels, zero) = (self.g, self.g.channels(), s.splat(0.0));
+        let (row_len, none) = (g.width() * channels, s.splat(f32::from(NO_GRADIENT)));
+        let outputs = self.y.chunks_exact_mut(channels).zip(self.codes.chunks_exact_mut(channels));
+        for (i, (y, codes)) in outputs.enumerate() {
+            let first = window(g, i / g.out_width(), i % g.out_width());
+            for c in (0..channels).step_by(LANES) {
+                let bias = s.load_slice(&self.bias[c..]);
+                let mut best = larger(s, s.add(s.load_slice(&self.x[first + c..]), bias), zero);
+                let mut code = zero;
+                let mut place = 0.0;
+                for row in 0..g.window_height() {
+                    for column in 0..g.window_width() {
+                        let at = first + row * row_len + column * channels + c;
+                        let v = larger(s, s.add(s.load_slice(&self.x[at..]), bias), zero);
+                        let here = s.splat(place);
+                        let taken = s.select_gt(v, best, here, code);
+                        // Where v is a number the comparison decides; where it is NaN, v is taken.
+                        code = s.select_eq(v, v, taken, here);
+                        best = s.select_eq(v, v, s.select_gt(v, best, v, best), v);
+                        place += 1.0;
+                    }
+                }
+                s.store_slice(&mut y[c..], best);
+                store_codes(s, &mut codes[c..], s.select_gt(best, zero, code, none));
+            }
+        }
+    }
+}
