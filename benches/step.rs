@@ -55,6 +55,7 @@ fn train(criterion: &mut Criterion) {
 
 fn infer(criterion: &mut Criterion) {
     let network = network();
+    let network = network.inference();
     let mut group = criterion.benchmark_group("infer");
     group.sampling_mode(SamplingMode::Flat);
     for batch in [1000, 1] {

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use toile::nn::Sequential;
+use toile::nn::{Inference, Sequential};
 use toile::optim::{Adam, AdamConstants};
 use toile::{Buffer, Device, SUMMARY_LEN, Shape, Tensor, models};
 use toile_kernels::rng::Stream;
@@ -84,6 +84,7 @@ fn measure(arguments: &Arguments, isa: Isa) -> serde_json::Value {
     }
     if arguments.mode != Mode::Train {
         let network = network();
+        let network = network.inference();
         line["infer_images_per_s"] = round(1000.0 / infer(&network, 1000, 3, 8));
         line["one_image_us"] = round(1e6 * infer(&network, 1, 50, 300));
     }
@@ -124,7 +125,7 @@ fn train(batch: usize) -> f64 {
 }
 
 /// Median seconds of one inference of `n` images.
-fn infer(network: &Sequential, n: usize, warm_up: usize, rounds: usize) -> f64 {
+fn infer(network: &Inference, n: usize, warm_up: usize, rounds: usize) -> f64 {
     let x = images(n);
     median_seconds(warm_up, rounds, &mut || {
         black_box(network.forward(&x).softmax());

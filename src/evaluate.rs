@@ -145,12 +145,13 @@ pub(crate) fn answer(
     let device = data.pixels.device();
     let mut answers = Answers::default();
     let mut summary = Buffer::zeros(device, SUMMARY_LEN);
+    let network = model.network.inference();
     let batch = (MOST_NUMBERS / model.network.summary().largest_result()).clamp(1, BATCH);
     for start in range.clone().step_by(batch) {
         let end = (start + batch).min(range.end);
         let order: Vec<u32> = (start as u32..end as u32).collect();
         let (x, labels) = data.batch(&Buffer::from_slice(device, &order), model.normalization);
-        let loss = model.network.forward(&x).cross_entropy(&labels, &mut summary);
+        let loss = network.forward(&x).cross_entropy(&labels, &mut summary);
         answers.probabilities.extend(loss.probabilities.to_vec::<f32>());
         answers.losses.extend(loss.each.to_vec::<f32>());
         answers.hits += summary.to_vec::<f32>()[1] as usize;

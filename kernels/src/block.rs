@@ -5,6 +5,7 @@
 //! all of them and the allocator sees none.
 
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
+use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
@@ -33,7 +34,44 @@ struct Unused(NonNull<u8>);
 unsafe impl Send for Unused {}
 
 /// Unused blocks by size class.
-static FREE: Mutex<Vec<Vec<Unused>>> = Mutex::new(Vec::new());
+#[derive(Default)]
+struct FreeList(Vec<Vec<Unused>>);
+
+impl FreeList {
+    const EMPTY: FreeList = FreeList(Vec::new());
+
+    fn pop(&mut self, class: usize) -> Option<Unused> {
+        self.0.get_mut(class).and_then(Vec::pop)
+    }
+
+    fn push(&mut self, class: usize, unused: Unused) {
+        if self.0.len() <= class {
+            self.0.resize_with(class + 1, Vec::new);
+        }
+        self.0[class].push(unused);
+    }
+}
+
+/// The unused blocks that any thread may take.
+static SHARED: Mutex<FreeList> = Mutex::new(FreeList::EMPTY);
+
+/// The unused blocks of a thread's own working memory, which are in its core's cache. A thread
+/// that ends leaves them to all.
+#[derive(Default)]
+struct Own(FreeList);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let mut shared = lock(&SHARED);
+        for (class, blocks) in self.0.0.drain(..).enumerate() {
+            blocks.into_iter().for_each(|unused| shared.push(class, unused));
+        }
+    }
+}
+
+thread_local! {
+    static OWN: RefCell<Own> = RefCell::default();
+}
 
 /// The size class of `bytes` and the size that its blocks have. Four classes to a doubling: at
 /// most a fifth of a block lies idle.
@@ -54,6 +92,8 @@ pub struct Block {
     start: NonNull<u8>,
     /// Bytes that may be used.
     bytes: usize,
+    /// Whether the block goes back to the thread that drops it, and not to all.
+    is_own: bool,
     /// What is lent out at present.
     loans: Mutex<Vec<Loan>>,
 }
@@ -75,9 +115,23 @@ impl Block {
     /// # Panics
     /// If no memory is that large.
     pub fn new(bytes: usize) -> Block {
+        Block::take(bytes, false)
+    }
+
+    /// The same for working memory that the thread which asks will drop: preferably a block that
+    /// it used before, since that is in its core's cache.
+    ///
+    /// # Panics
+    /// If no memory is that large.
+    pub fn own(bytes: usize) -> Block {
+        Block::take(bytes, true)
+    }
+
+    fn take(bytes: usize, is_own: bool) -> Block {
         assert!(bytes <= isize::MAX as usize / 2, "no memory holds a block of {bytes} bytes");
         let (class, size) = size_class(bytes);
-        let unused = lock(&FREE).get_mut(class).and_then(Vec::pop);
+        let own = is_own.then(|| OWN.with_borrow_mut(|own| own.0.pop(class))).flatten();
+        let unused = own.or_else(|| lock(&SHARED).pop(class));
         let start = unused.map_or_else(
             || {
                 // SAFETY: up to the size just checked, `size_class` returns at least 256.
@@ -86,7 +140,7 @@ impl Block {
             },
             |unused| unused.0,
         );
-        Block { start, bytes, loans: Mutex::default() }
+        Block { start, bytes, is_own, loans: Mutex::default() }
     }
 
     /// Lends elements `range` for reading.
@@ -136,11 +190,12 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         let (class, _) = size_class(self.bytes);
-        let mut free = lock(&FREE);
-        if free.len() <= class {
-            free.resize_with(class + 1, Vec::new);
+        let unused = || Unused(self.start);
+        let own = |own: &RefCell<Own>| own.borrow_mut().0.push(class, unused());
+        // A thread that is about to end has no list of its own any more.
+        if !self.is_own || OWN.try_with(own).is_err() {
+            lock(&SHARED).push(class, unused());
         }
-        free[class].push(Unused(self.start));
     }
 }
 

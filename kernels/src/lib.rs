@@ -28,6 +28,7 @@ mod block;
 
 pub use buffer::{Buffer, Device, Kind};
 pub use cpu::conv2d::{Algorithm, algorithm};
+pub use cpu::inference;
 pub use cpu::isa::{Isa, with_direct_convolution, with_forced};
 
 /// The version of the bits: it changes with every build whose kernels give other bits for the

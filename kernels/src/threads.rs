@@ -43,6 +43,12 @@ impl Workers {
     }
 }
 
+/// The number of workers of the pool that the caller is in, or would enter. No sum may depend on
+/// it.
+pub(crate) fn count() -> usize {
+    rayon::current_num_threads()
+}
+
 /// Calls `task(i, chunk)` for the consecutive chunks of `length` elements of `out`.
 pub fn chunks<T: Send>(out: &mut [T], length: usize, task: impl Fn(usize, &mut [T]) + Sync) {
     if out.len() <= length {

@@ -75,25 +75,29 @@ impl<'a> Plan<'a> {
         (Plan { layers: placed, summary: Summary { input, rows, tensors } }, requests)
     }
 
-    /// The stages, with their parameters.
-    pub fn stages(&self, parameters: &Parameters, fusion: Fusion) -> Vec<Box<dyn Stage>> {
+    /// The layers with their parameters.
+    pub fn place(&self, parameters: &Parameters) -> Vec<Placed<'a>> {
         let place = |(layer, site, ids): &(&'a Layer, Site, Vec<ParameterId>)| Placed {
             layer,
             site: site.clone(),
             parameters: ids.iter().map(|&id| parameters.get(id)).collect(),
         };
-        let layers: Vec<Placed> = self.layers.iter().map(place).collect();
-        let mut stages = Vec::new();
-        let mut rest = &layers[..];
-        while let Some(first) = rest.first() {
-            let fused = match fusion {
-                Fusion::On => PATTERNS.iter().find_map(|pattern| pattern(rest)),
-                Fusion::Off => None,
-            };
-            let (count, stage) = fused.unwrap_or_else(|| (1, first.stage()));
-            stages.push(stage);
-            rest = &rest[count..];
-        }
-        stages
+        self.layers.iter().map(place).collect()
     }
+}
+
+/// The stages that run `layers`.
+pub(super) fn stages(layers: &[Placed], fusion: Fusion) -> Vec<Box<dyn Stage>> {
+    let mut stages = Vec::new();
+    let mut rest = layers;
+    while let Some(first) = rest.first() {
+        let fused = match fusion {
+            Fusion::On => PATTERNS.iter().find_map(|pattern| pattern(rest)),
+            Fusion::Off => None,
+        };
+        let (count, stage) = fused.unwrap_or_else(|| (1, first.stage()));
+        stages.push(stage);
+        rest = &rest[count..];
+    }
+    stages
 }

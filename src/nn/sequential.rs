@@ -2,8 +2,9 @@
 
 use toile_kernels::Device;
 
-use super::plan::{Fusion, Plan};
-use super::{Layer, Parameters, Pass, Stage, Summary};
+use super::inference::Inference;
+use super::plan::{Fusion, Plan, stages};
+use super::{Layer, Parameter, Parameters, Pass, Stage, Summary};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
@@ -13,6 +14,8 @@ use crate::tensor::Tensor;
 /// may run on many threads at once.
 pub struct Sequential {
     layers: Vec<Layer>,
+    /// The parameters of each layer.
+    layer_parameters: Vec<Vec<Parameter>>,
     stages: Vec<Box<dyn Stage>>,
     parameters: Parameters,
     summary: Summary,
@@ -45,8 +48,17 @@ impl Sequential {
     ) -> Sequential {
         let (plan, requests) = Plan::new(layers, input);
         let parameters = Parameters::new(requests, device, seed);
-        let stages = plan.stages(&parameters, fusion);
-        Sequential { layers: layers.to_vec(), stages, parameters, summary: plan.summary, device }
+        let placed = plan.place(&parameters);
+        let stages = stages(&placed, fusion);
+        let layer_parameters = placed.into_iter().map(|placed| placed.parameters).collect();
+        Sequential {
+            layers: layers.to_vec(),
+            layer_parameters,
+            stages,
+            parameters,
+            summary: plan.summary,
+            device,
+        }
     }
 
     /// The answer for a batch [N, ...]: nothing is recorded and nothing changes.
@@ -57,6 +69,15 @@ impl Sequential {
     #[track_caller]
     pub fn forward(&self, x: &Tensor) -> Tensor {
         self.run(x, Pass::Inference)
+    }
+
+    /// This network as one that only answers, and quickly: make it once and ask it often.
+    #[must_use]
+    pub fn inference(&self) -> Inference<'_> {
+        let inputs = self.summary.rows.iter().map(|row| row.output);
+        let inputs = std::iter::once(self.summary.input).chain(inputs);
+        let layers = self.layers.iter().zip(inputs).zip(&self.layer_parameters);
+        Inference::new(self, layers.map(|((layer, input), all)| (layer, input, &all[..])))
     }
 
     /// The result for a batch of training step `step` under `seed`, recorded for backward.

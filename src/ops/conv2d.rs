@@ -56,7 +56,7 @@ impl Tensor {
 
 /// The geometry of a convolution of images `x` with a kernel `weight`.
 #[track_caller]
-pub(super) fn conv_geometry(op: &str, x: Shape, weight: Shape, window: Window) -> geometry::Conv2d {
+pub(crate) fn conv_geometry(op: &str, x: Shape, weight: Shape, window: Window) -> geometry::Conv2d {
     let [n, h, w, c] = x.expect(op, "images [N, H, W, C]");
     let [kh, kw, wc, o] = weight.expect(op, "weights [Kh, Kw, C, O]");
     assert_eq!(c, wc, "{op}: channels of {x} and of weights {weight}");

@@ -16,6 +16,7 @@ mod cross_entropy;
 mod elementwise;
 mod gather;
 mod gemm;
+pub mod inference;
 mod math;
 mod panels;
 mod pool;

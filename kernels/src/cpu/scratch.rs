@@ -11,7 +11,7 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// `len` numbers, each of unspecified value.
     pub fn new(len: usize) -> Scratch {
-        Scratch { block: Block::new(len * size_of::<f32>()), len }
+        Scratch { block: Block::own(len * size_of::<f32>()), len }
     }
 
     /// `len` zeros.

@@ -1,0 +1,128 @@
+//! A network that only answers against the same network layer by layer.
+
+use toile::nn::{BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, Relu, Sequential};
+use toile::{Device, Shape, Tensor, models};
+use toile_kernels::rng::Stream;
+use toile_kernels::threads::Workers;
+
+fn images(device: Device, count: usize, [height, width, channels]: [usize; 3]) -> Tensor {
+    let shape = Shape::new(&[count, height, width, channels]);
+    let stream = Stream { seed: 1, purpose: 0, step: 0 };
+    let pixels: Vec<f32> = (0..shape.len() as u64).map(|i| stream.uniform(i)).collect();
+    Tensor::new(device, shape, &pixels)
+}
+
+/// A network whose running statistics and biases are not what they started as.
+fn network(layers: &[Layer], image: [usize; 3], device: Device) -> Sequential {
+    let mut network = Sequential::new(layers, Shape::new(&image), device, 42);
+    let names: Vec<(String, usize)> =
+        network.parameters().iter().map(|p| (p.name().to_owned(), p.shape().len())).collect();
+    for (i, (name, len)) in names.iter().enumerate() {
+        let stream = Stream { seed: 2, purpose: i as u32, step: 0 };
+        let around = |centre: f32| -> Vec<f32> {
+            (0..*len as u64).map(|k| centre + 0.4 * (stream.uniform(k) - 0.5)).collect()
+        };
+        match name.split('.').next_back() {
+            Some("weight") => {}
+            Some("gamma" | "variance") => network.parameters_mut().set(name, &around(1.0)),
+            _ => network.parameters_mut().set(name, &around(0.0)),
+        }
+    }
+    network
+}
+
+/// Answers of the packed network, of the layers one by one, and of these in f64.
+fn assert_agree(layers: &[Layer], image: [usize; 3], count: usize) {
+    let fast = network(layers, image, Device::Cpu);
+    let truth: Vec<f64> = network(layers, image, Device::Reference)
+        .inference()
+        .forward(&images(Device::Reference, count, image))
+        .to_vec();
+    let x = images(Device::Cpu, count, image);
+    let packed = fast.inference().forward(&x);
+    let alone = fast.forward(&x);
+    assert_eq!(packed.shape(), alone.shape());
+    let largest = truth.iter().fold(0.0f64, |largest, y| largest.max(y.abs()));
+    for (name, answers) in [("packed", packed), ("alone", alone)] {
+        for (found, expected) in answers.to_vec::<f64>().iter().zip(&truth) {
+            let error = (found - expected).abs() / largest;
+            assert!(error < 2e-6, "{name}: {found} instead of {expected}, {layers:?}");
+        }
+    }
+}
+
+#[test]
+fn the_reference_network() {
+    for count in [1, 5] {
+        assert_agree(&models::reference(10), [28, 28, 1], count);
+    }
+}
+
+/// Batch norm first, after a pool and after ReLU; ReLU and pools alone; padding and strides.
+#[test]
+fn odd_networks() {
+    let padded = Conv2d { padding: 1, ..Conv2d::new(5, 3) };
+    let strided = Conv2d { stride: 2, ..Conv2d::new(16, 2) };
+    let layers: [Vec<Layer>; 3] = [
+        vec![
+            BatchNorm::default().into(),
+            padded.clone().into(),
+            BatchNorm::default().into(),
+            BatchNorm::default().into(),
+            Relu {}.into(),
+            MaxPool2d { window: 3, stride: 2 }.into(),
+            BatchNorm::default().into(),
+            Dropout::new(0.5).into(),
+            Flatten {}.into(),
+            Dense::new(7).into(),
+            Relu {}.into(),
+            BatchNorm::default().into(),
+            Dense::new(3).into(),
+        ],
+        vec![
+            MaxPool2d::new(2).into(),
+            strided.into(),
+            MaxPool2d::new(2).into(),
+            Relu {}.into(),
+            Relu {}.into(),
+            Flatten {}.into(),
+        ],
+        vec![padded.into(), Relu {}.into(), Flatten {}.into(), Dense::new(20).into()],
+    ];
+    for layers in layers {
+        for count in [1, 40] {
+            assert_agree(&layers, [13, 12, 2], count);
+        }
+    }
+}
+
+/// An image's answer is the same bits alone, in any batch, on any number of threads, and from
+/// several threads that ask at the same time.
+#[test]
+fn answers_do_not_depend_on_company() {
+    let image = [28, 28, 1];
+    let network = network(&models::reference(10), image, Device::Cpu);
+    let inference = network.inference();
+    let all = images(Device::Cpu, 70, image);
+    let pixels: Vec<f32> = all.to_vec();
+    let expected: Vec<f32> = inference.forward(&all).to_vec();
+    std::thread::scope(|scope| {
+        for threads in 1..=3 {
+            let (inference, pixels, expected) = (&inference, &pixels, &expected);
+            scope.spawn(move || {
+                let workers = Workers::new(threads).expect("a few threads");
+                for count in [1, 2, 35, 70] {
+                    for first in [0, 70 - count] {
+                        let some = &pixels[first * 784..(first + count) * 784];
+                        let x = Tensor::new(Device::Cpu, Shape::new(&[count, 28, 28, 1]), some);
+                        let found: Vec<f32> = workers.run(|| inference.forward(&x).to_vec());
+                        assert!(
+                            found == expected[first * 10..(first + count) * 10],
+                            "{count} images from {first} on {threads} threads"
+                        );
+                    }
+                }
+            });
+        }
+    });
+}
