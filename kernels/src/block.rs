@@ -204,6 +204,32 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
+/// f32 of a block that nobody can write to any more.
+pub struct Frozen {
+    block: Block,
+    len: usize,
+}
+
+impl Frozen {
+    /// The first `len` numbers of `block`.
+    ///
+    /// # Panics
+    /// If the block is smaller.
+    pub fn new(block: Block, len: usize) -> Frozen {
+        assert!(len * size_of::<f32>() <= block.bytes, "a block of {} bytes", block.bytes);
+        Frozen { block, len }
+    }
+}
+
+impl Deref for Frozen {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        // SAFETY: in bounds (`new`), aligned and initialised as for `Read`; the block is owned
+        // and never lent, so nobody writes to it.
+        unsafe { std::slice::from_raw_parts(self.block.start.as_ptr().cast(), self.len) }
+    }
+}
+
 struct Lent<'a, T> {
     block: &'a Block,
     bytes: Range<usize>,

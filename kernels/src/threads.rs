@@ -4,6 +4,8 @@
 //! and computes it in the order that the kernel's contract states, so any number of threads in
 //! any order of execution leaves the same bits. Nothing here adds numbers up.
 
+pub(crate) mod phases;
+
 use rayon::prelude::*;
 
 /// A pool of worker threads that a whole training enters once.
@@ -47,6 +49,15 @@ impl Workers {
 /// it.
 pub(crate) fn count() -> usize {
     rayon::current_num_threads()
+}
+
+/// Calls `work` here and, as soon as they come, on `helpers` other workers; all have returned when
+/// this does.
+fn with_helpers(helpers: usize, work: impl Fn() + Sync) {
+    rayon::scope(|scope| {
+        (0..helpers).for_each(|_| scope.spawn(|_| work()));
+        work();
+    });
 }
 
 /// Calls `task(i, chunk)` for the consecutive chunks of `length` elements of `out`.

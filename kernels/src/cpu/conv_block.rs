@@ -20,8 +20,9 @@ use super::batch_norm::{
     statistics,
 };
 use super::conv_pool::{Stage, bias_gradient};
-use super::conv2d::Convolution;
-use super::elementwise::{AddBias, ReluBackward};
+use super::conv2d::{Convolution, WeightSums};
+use super::elementwise::ReluBackward;
+use super::finish::Finish;
 use super::isa::Isa;
 use super::reduce::tree_of_slices;
 use super::scratch::Scratch;
@@ -99,10 +100,10 @@ fn convolve_and_gather(
         (&mut squares, few),
         |task, z, means, squares| {
             let x = &x[task * images * len..];
-            conv.forward(&weights, &x[..z.len() / out_len * len], z);
+            let finish = Finish { bias, relu: false };
+            conv.forward(&weights, &x[..z.len() / out_len * len], finish, z);
             let moments = means.chunks_exact_mut(channels).zip(squares.chunks_exact_mut(channels));
             for (image, (means, squares)) in z.chunks_exact_mut(out_len).zip(moments) {
-                isa.run(AddBias { bias, y: image });
                 isa.run(ImageMoments { image, means, squares });
             }
         },
@@ -193,7 +194,7 @@ impl Second<'_> {
             (&mut parts, w.len()),
             (&mut bias_sums, SHARD * outputs),
             |shard, dn, sums, xhat_sums, part, bias_sums| {
-                let mut weight_sums = Scratch::zeros(stage.conv.sums_len(&g.conv));
+                let mut weight_sums = Scratch::new(stage.conv.sums_len(&g.conv));
                 let mut weight_sums = weight_sums.write();
                 let mut first = shard * SHARD;
                 let few = dn.chunks_mut(images * len).zip(bias_sums.chunks_mut(images * outputs));
@@ -212,7 +213,11 @@ impl Second<'_> {
                     let out = range.start * out_len..range.end * out_len;
                     stage.backward(
                         (&self.dy[out.clone()], &self.codes[out]),
-                        (&a, &mut weight_sums),
+                        WeightSums {
+                            x: &a,
+                            sums: &mut weight_sums,
+                            begin: range.start == shard * SHARD,
+                        },
                         bias_sums,
                         Some((&weights, &mut da)),
                     );
@@ -278,7 +283,7 @@ fn first_gradients(
     let dx = if wanted { (dx, SHARD * len) } else { (&mut *unwanted, 1) };
     let images = conv.images_at_once();
     threads::chunks2(dx, (&mut parts, w.len()), |shard, dx, part| {
-        let mut sums = Scratch::zeros(conv.sums_len(&g.first));
+        let mut sums = Scratch::new(conv.sums_len(&g.first));
         let mut sums = sums.write();
         let end = g.first.images().min((shard + 1) * SHARD);
         for first in (shard * SHARD..end).step_by(images) {
@@ -292,7 +297,8 @@ fn first_gradients(
                 .as_ref()
                 .map(|weights| (weights, &mut dx[place..place + range.len() * len]));
             let x = &x[range.start * len..range.end * len];
-            conv.backward(&dz, Some((x, &mut sums)), dx);
+            let sums = WeightSums { x, sums: &mut sums, begin: first == shard * SHARD };
+            conv.backward(&dz, Some(sums), dx);
         }
         conv.finish(&sums, part);
     });

@@ -5,8 +5,9 @@
 //! needs: the maximum's place in its window, or that there is no gradient.
 
 use super::channels::{PixelSums, totals};
-use super::conv2d::Convolution;
+use super::conv2d::{Convolution, WeightSums};
 use super::elementwise::{DropCoded, larger};
+use super::finish::Finish;
 use super::isa::Isa;
 use super::panels::PanelsView;
 use super::pool::{self, store_codes, window};
@@ -69,7 +70,7 @@ pub fn conv_pool_backward(
         (&mut parts, w.len()),
         (&mut bias_sums, SHARD * dbias.len()),
         |shard, dx, part, bias_sums| {
-            let mut sums = Scratch::zeros(stage.conv.sums_len(&g.conv));
+            let mut sums = Scratch::new(stage.conv.sums_len(&g.conv));
             let mut sums = sums.write();
             let end = shard * SHARD + bias_sums.len() / dbias.len();
             let wanted = g.input_gradient != 0;
@@ -80,7 +81,11 @@ pub fn conv_pool_backward(
                 let dx = wanted.then(|| &mut dx[place.start * len..place.end * len]);
                 stage.backward(
                     (&dy[out.clone()], &codes[out]),
-                    (&x[range.start * len..range.end * len], &mut sums),
+                    WeightSums {
+                        x: &x[range.start * len..range.end * len],
+                        sums: &mut sums,
+                        begin: place.start == 0,
+                    },
                     &mut bias_sums[place.start * dbias.len()..place.end * dbias.len()],
                     dx.map(|dx| (&weights, dx)),
                 );
@@ -127,7 +132,7 @@ impl<'a> Stage<'a> {
         let (len, out_len) = (self.pool.image_len(), self.pool.out_image_len());
         let mut convolved = Scratch::new(y.len() / out_len * len);
         let mut convolved = convolved.write();
-        self.conv.forward(weights, x, &mut convolved);
+        self.conv.forward(weights, x, Finish::NONE, &mut convolved);
         let outputs = y.chunks_exact_mut(out_len).zip(codes.chunks_exact_mut(out_len));
         for (x, (y, codes)) in convolved.chunks_exact(len).zip(outputs) {
             self.isa.run(BiasReluPool { g: &self.pool, x, bias, y, codes });
@@ -145,13 +150,13 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The gradients of some images from `(dy, codes)`: the sums go on with the weight gradient,
-    /// from `(x, sums)`; each image's bias gradient is written to `bias_sums`, and the input
-    /// gradient from `(weights, dx)`.
+    /// The gradients of some images from `(dy, codes)`: that of the weights is summed up; each
+    /// image's bias gradient is written to `bias_sums`, and the input gradient from
+    /// `(weights, dx)`.
     pub fn backward(
         &self,
         (dy, codes): (&[f32], &[u8]),
-        sums: (&[f32], &mut [f32]),
+        sums: WeightSums,
         bias_sums: &mut [f32],
         dx: Option<(&PanelsView, &mut [f32])>,
     ) {

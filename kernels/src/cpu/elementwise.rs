@@ -74,9 +74,10 @@ pub(super) fn larger<S: Simd>(s: S, x: S::V, zero: S::V) -> S::V {
     s.select_gt(zero, x, zero, x)
 }
 
-struct Relu<'a> {
-    x: &'a [f32],
-    y: &'a mut [f32],
+/// y = max(x, 0)
+pub(super) struct Relu<'a> {
+    pub x: &'a [f32],
+    pub y: &'a mut [f32],
 }
 
 impl Kernel for Relu<'_> {

@@ -1,5 +1,6 @@
 //! Matrix products: plain, with either operand transposed.
 
+use super::finish::Finish;
 use super::isa::{Isa, tile_rows_limit};
 use super::panels::Panels;
 use super::tile::{Grid, RowProduct, ShardedProduct};
@@ -43,6 +44,7 @@ fn multiply(isa: Isa, g: &Gemm, a: &[f32], panels: &Panels, c: &mut [f32]) {
             b: &b,
             b_row: 0,
             c,
+            finish: Finish::NONE,
             tile_rows,
         });
     });

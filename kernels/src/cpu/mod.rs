@@ -14,6 +14,7 @@ mod conv_block;
 mod conv_pool;
 mod cross_entropy;
 mod elementwise;
+mod finish;
 mod gather;
 mod gemm;
 pub mod inference;

@@ -3,13 +3,13 @@
 use super::isa::Isa;
 use super::scratch::Scratch;
 use super::simd::{Kernel, LANES, Simd};
-use crate::block::Read;
+use crate::block::Frozen;
 use crate::threads;
 
 /// The right operand of a product in panels as wide as a tile: `[panel][depth][width]`, the last
 /// panel filled up with zeros.
 pub(super) struct Panels {
-    data: Scratch,
+    data: Frozen,
     depth: usize,
     columns: usize,
     width: usize,
@@ -46,29 +46,40 @@ impl Panels {
         threads::chunks(&mut data.write(), (depth * width).max(1), |panel, packed| {
             fill(panel * width, packed);
         });
-        Panels { data, depth, columns, width }
+        Panels { data: data.freeze(), depth, columns, width }
     }
 
     /// Lends the packed numbers to the products.
     pub fn view(&self) -> PanelsView<'_> {
-        PanelsView {
-            data: self.data.read(),
-            depth: self.depth,
-            columns: self.columns,
-            width: self.width,
-        }
+        PanelsView { data: &self.data, depth: self.depth, columns: self.columns, width: self.width }
     }
 }
 
 /// Packed panels, lent for reading.
+#[derive(Clone, Copy)]
 pub(super) struct PanelsView<'a> {
-    pub data: Read<'a, f32>,
+    pub data: &'a [f32],
     pub depth: usize,
     pub columns: usize,
     pub width: usize,
 }
 
 impl PanelsView<'_> {
+    /// How many panels there are.
+    pub fn count(&self) -> usize {
+        self.columns.div_ceil(self.width)
+    }
+
+    /// The panels `range` alone, as columns from 0 on.
+    pub fn some(&self, range: std::ops::Range<usize>) -> Self {
+        let panel_len = self.depth * self.width;
+        PanelsView {
+            data: &self.data[range.start * panel_len..range.end * panel_len],
+            columns: self.columns.min(range.end * self.width) - range.start * self.width,
+            ..*self
+        }
+    }
+
     /// Checks that the panels are as wide as a tile of `NV` vectors and whole.
     #[inline(always)]
     pub fn check<const NV: usize>(&self) {

@@ -1,6 +1,6 @@
 //! Working memory of a kernel, taken from the free list.
 
-use crate::block::{Block, Read, Write};
+use crate::block::{Block, Frozen, Read, Write};
 
 /// f32 working memory with unspecified content.
 pub(crate) struct Scratch {
@@ -19,6 +19,11 @@ impl Scratch {
         let mut scratch = Scratch::new(len);
         scratch.write().fill(0.0);
         scratch
+    }
+
+    /// The numbers, never to be written again.
+    pub fn freeze(self) -> Frozen {
+        Frozen::new(self.block, self.len)
     }
 
     /// The numbers, for reading.

@@ -7,6 +7,7 @@
 
 use std::mem::MaybeUninit;
 
+use super::finish::Finish;
 use super::panels::PanelsView;
 use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::SHARD;
@@ -32,6 +33,21 @@ macro_rules! with_height {
 
 pub(super) use with_height;
 
+/// `$body` for the constant `$i` from 0 up to `$count`, at most 12, without a loop: an array stays
+/// in registers only if the compiler sees nothing but constant indices from the start.
+macro_rules! unrolled {
+    ($i:ident in $count:ident => $body:expr) => {
+        unrolled!($i in $count => $body; 0 1 2 3 4 5 6 7 8 9 10 11)
+    };
+    ($i:ident in $count:ident => $body:expr; $($index:literal)*) => {
+        $(if $index < $count {
+            const $i: usize = $index;
+            $body
+        })*
+    };
+}
+pub(super) use unrolled;
+
 /// The sum of `count * step`: where a product's last element ends.
 ///
 /// # Panics
@@ -48,6 +64,10 @@ pub(super) trait Rows: Copy {
     /// # Safety
     /// `row` must be one of the tile's rows.
     unsafe fn at(self, row: usize) -> *const f32;
+    /// The same rows, `step` numbers further on.
+    /// # Safety
+    /// They must be there.
+    unsafe fn moved(self, step: usize) -> Self;
 }
 
 /// Rows that start anywhere.
@@ -58,6 +78,11 @@ impl<const MR: usize> Rows for Scattered<MR> {
     #[inline(always)]
     unsafe fn at(self, row: usize) -> *const f32 {
         self.0[row]
+    }
+    #[inline(always)]
+    unsafe fn moved(self, step: usize) -> Self {
+        // SAFETY: the caller's rows lie inside one slice, and so do those further on.
+        Scattered(self.0.map(|row| unsafe { row.add(step) }))
     }
 }
 
@@ -71,6 +96,11 @@ impl Rows for Adjacent {
         // SAFETY: the caller's rows lie inside one slice.
         unsafe { self.0.add(row) }
     }
+    #[inline(always)]
+    unsafe fn moved(self, step: usize) -> Self {
+        // SAFETY: as above, and so do those further on.
+        Adjacent(unsafe { self.0.add(step) })
+    }
 }
 
 /// Rows that start a vector apart.
@@ -82,6 +112,11 @@ impl Rows for Spaced {
     unsafe fn at(self, row: usize) -> *const f32 {
         // SAFETY: the caller's rows lie inside one slice.
         unsafe { self.0.add(row * LANES) }
+    }
+    #[inline(always)]
+    unsafe fn moved(self, step: usize) -> Self {
+        // SAFETY: as above, and so do those further on.
+        Spaced(unsafe { self.0.add(step) })
     }
 }
 
@@ -122,15 +157,44 @@ pub(super) unsafe fn accumulate<S: Simd, const MR: usize, const NV: usize>(
         unsafe {
             let row = b.start.add(k * b.row);
             let mut right = [s.splat(0.0); NV];
-            for (v, right) in right.iter_mut().enumerate() {
-                *right = s.load(row.add(v * b.vector));
-            }
-            for (r, row) in sums.iter_mut().enumerate() {
-                let left = s.splat(*a.at(r).add(k * a_step));
-                for (sum, right) in row.iter_mut().zip(right) {
-                    *sum = s.fma(left, right, *sum);
-                }
-            }
+            unrolled!(V in NV => right[V] = s.load(row.add(V * b.vector)));
+            unrolled!(R in MR => {
+                let left = s.splat(*a.at(R).add(k * a_step));
+                unrolled!(V in NV => sums[R][V] = s.fma(left, right[V], sums[R][V]));
+            });
+        }
+    }
+    sums
+}
+
+/// Panels that a product of a single row takes together: one alone has too few sums to cover the
+/// latency of an FMA.
+pub(super) const PANELS_TOGETHER: usize = 4;
+
+/// `sums[p][v] += a[k] * b[p * panel_step + (k * NV + v) * 16..][..16]` for k in `0..depth`: a single
+/// row by `P` panels.
+///
+/// # Safety
+/// Every element that this formula names must be readable.
+#[inline(always)]
+pub(super) unsafe fn accumulate_row<S: Simd, const P: usize, const NV: usize>(
+    s: S,
+    mut sums: Sums<S::V, P, NV>,
+    a: *const f32,
+    (b, panel_step): (*const f32, usize),
+    depth: usize,
+) -> Sums<S::V, P, NV> {
+    for k in 0..depth {
+        // SAFETY: the caller guarantees all elements that are named here.
+        unsafe {
+            let left = s.splat(*a.add(k));
+            let row = b.add(k * NV * LANES);
+            unrolled!(I in P => {
+                unrolled!(V in NV => {
+                    let right = s.load(row.add(I * panel_step + V * LANES));
+                    sums[I][V] = s.fma(left, right, sums[I][V]);
+                });
+            });
         }
     }
     sums
@@ -146,12 +210,10 @@ fn load_tile<S: Simd, const MR: usize, const NV: usize>(
     width: usize,
 ) -> Sums<S::V, MR, NV> {
     let mut sums = [[s.splat(0.0); NV]; MR];
-    for (r, sums) in sums.iter_mut().enumerate() {
-        let row = &c[r * stride..r * stride + width];
-        for (v, sum) in sums.iter_mut().enumerate() {
-            *sum = s.load_slice(&row[(v * LANES).min(width)..]);
-        }
-    }
+    unrolled!(R in MR => {
+        let row = &c[R * stride..R * stride + width];
+        unrolled!(V in NV => sums[R][V] = s.load_slice(row.get(V * LANES..).unwrap_or(&[])));
+    });
     sums
 }
 
@@ -164,12 +226,10 @@ fn store_tile<S: Simd, const MR: usize, const NV: usize>(
     width: usize,
     sums: &Sums<S::V, MR, NV>,
 ) {
-    for (r, row) in sums.iter().enumerate() {
-        let to = &mut c[r * stride..r * stride + width];
-        for (v, &sum) in row.iter().enumerate() {
-            s.store_slice(&mut to[(v * LANES).min(width)..], sum);
-        }
-    }
+    unrolled!(R in MR => {
+        let to = &mut c[R * stride..R * stride + width];
+        unrolled!(V in NV => s.store_slice(to.get_mut(V * LANES..).unwrap_or(&mut []), sums[R][V]));
+    });
 }
 
 /// A grid of places: `blocks` of `lines` of `points`, each level with its own step.
@@ -240,6 +300,8 @@ pub(super) struct RowProduct<'a> {
     pub b: &'a PanelsView<'a>,
     pub b_row: usize,
     pub c: &'a mut [f32],
+    /// What becomes of the sums.
+    pub finish: Finish<'a>,
     /// The largest tile height to use.
     pub tile_rows: usize,
 }
@@ -263,34 +325,94 @@ impl RowProduct<'_> {
         self.b.check::<NV>();
         let size = end_of(&[(self.rows.len(), self.b.columns)]);
         assert_eq!(self.c.len(), size, "the result's size");
-        for panel in 0..self.b.columns.div_ceil(self.b.width) {
+        self.finish.check(self.b.columns);
+        let mut panel = 0;
+        if self.rows.len() == 1 {
+            while panel + PANELS_TOGETHER <= self.b.count() {
+                // SAFETY: the bounds of all operands were checked above, and the panels exist.
+                unsafe { self.row::<S, PANELS_TOGETHER, NV>(s, panel) };
+                panel += PANELS_TOGETHER;
+            }
+        }
+        let limit = S::TILE_ROWS.min(self.tile_rows);
+        if self.rows.steps.point == 1 {
+            // Rows of a line follow each other in memory, so a tile needs only one address.
+            let [blocks, lines, points] = self.rows.counts;
+            for panel in panel..self.b.count() {
+                for line in 0..blocks * lines {
+                    let mut first = line * points;
+                    for rows in heights(points, limit) {
+                        let start = self.rows.starts::<1>(first)[0];
+                        // SAFETY: as below, and the rows are points of one line.
+                        with_height!(rows, S, MR => unsafe {
+                            let a = Adjacent(self.a.as_ptr().add(start));
+                            self.tile::<S, MR, NV>(s, a, first, panel);
+                        });
+                        first += rows;
+                    }
+                }
+            }
+            return;
+        }
+        for panel in panel..self.b.count() {
             let mut first = 0;
-            for rows in heights(self.rows.len(), S::TILE_ROWS.min(self.tile_rows)) {
+            for rows in heights(self.rows.len(), limit) {
                 // SAFETY: the bounds of all operands were checked above; `first + rows` is at
                 // most the number of rows, as `heights` adds up to it.
-                with_height!(rows, S, MR => unsafe { self.tile::<S, MR, NV>(s, first, panel) });
+                with_height!(rows, S, MR => unsafe {
+                    let starts = self.rows.starts::<MR>(first);
+                    let a = self.a.as_ptr();
+                    let a = Scattered::<MR>(core::array::from_fn(|r| a.add(starts[r])));
+                    self.tile::<S, MR, NV>(s, a, first, panel);
+                });
                 first += rows;
             }
         }
     }
 
+    /// The only row, panels `panel..panel + P`.
+    ///
     /// # Safety
-    /// `tiles` must have checked the operands, and rows `first..first + MR` must exist.
+    /// `tiles` must have checked the operands; there must be one row, and these panels.
+    #[inline(always)]
+    unsafe fn row<S: Simd, const P: usize, const NV: usize>(&mut self, s: S, panel: usize) {
+        let panel_step = self.b.depth * NV * LANES;
+        let b = &self.b.data[panel * panel_step + self.b_row * NV * LANES..];
+        let mut sums = [[s.splat(0.0); NV]; P];
+        for run in 0..self.runs {
+            // SAFETY: the runs were checked against `a`, the panels against `b`.
+            unsafe {
+                let a = self.a.as_ptr().add(run * self.run_step);
+                let b = (b.as_ptr().add(run * self.run_len * NV * LANES), panel_step);
+                sums = accumulate_row(s, sums, a, b, self.run_len);
+            }
+        }
+        unrolled!(I in P => {
+            unrolled!(V in NV => {
+                let column = (((panel + I) * NV + V) * LANES).min(self.b.columns);
+                let sum = self.finish.apply(s, sums[I][V], column);
+                s.store_slice(&mut self.c[column..], sum);
+            });
+        });
+    }
+
+    /// # Safety
+    /// `tiles` must have checked the operands; rows `first..first + MR` must exist and start at
+    /// `rows`.
     #[inline(always)]
     unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
         &mut self,
         s: S,
+        rows: impl Rows,
         first: usize,
         panel: usize,
     ) {
-        let starts = self.rows.starts::<MR>(first);
         let b = &self.b.data[(panel * self.b.depth + self.b_row) * NV * LANES..];
         let mut sums = [[s.splat(0.0); NV]; MR];
         for run in 0..self.runs {
             // SAFETY: the last start and its runs were checked against `a`, this panel against `b`.
             unsafe {
-                let a = self.a.as_ptr().add(run * self.run_step);
-                let rows = Scattered::<MR>(core::array::from_fn(|r| a.add(starts[r])));
+                let rows = rows.moved(run * self.run_step);
                 let b = b.as_ptr().add(run * self.run_len * NV * LANES);
                 let b = Right::contiguous(b, NV * LANES);
                 sums = accumulate(s, sums, (rows, 1), b, self.run_len);
@@ -298,6 +420,10 @@ impl RowProduct<'_> {
         }
         let column = panel * NV * LANES;
         let width = (self.b.columns - column).min(NV * LANES);
+        unrolled!(V in NV => {
+            let column = column + V * LANES;
+            unrolled!(R in MR => sums[R][V] = self.finish.apply(s, sums[R][V], column));
+        });
         let c = &mut self.c[first * self.b.columns + column..];
         store_tile(s, c, self.b.columns, width, &sums);
     }

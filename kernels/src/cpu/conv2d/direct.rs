@@ -5,7 +5,9 @@
 //! with strides; only the small weights are packed. Padding and a backward stride become zeros
 //! in a copy of one image at a time, which stays in the cache.
 
+use super::WeightSums;
 use super::frame::Frame;
+use crate::cpu::finish::Finish;
 use crate::cpu::isa::{Isa, tile_rows_limit};
 use crate::cpu::panels::{Panels, PanelsView};
 use crate::cpu::scratch::Scratch;
@@ -45,6 +47,16 @@ impl Direct {
         PIXELS_AT_ONCE.div_ceil(self.g.out_pixels()).min(SHARD)
     }
 
+    /// Rows of an output image.
+    pub fn out_rows(&self) -> usize {
+        self.g.out_height()
+    }
+
+    /// Numbers of a row of an output image.
+    pub fn out_row_len(&self) -> usize {
+        self.g.out_width() * self.g.out_channels()
+    }
+
     /// The weights for [`Direct::forward`].
     pub fn pack_forward(&self, w: &[f32]) -> Panels {
         let (g, columns) = (&self.g, self.g.out_channels());
@@ -67,14 +79,28 @@ impl Direct {
     }
 
     /// y of some images.
-    pub fn forward(&self, weights: &PanelsView, x: &[f32], y: &mut [f32]) {
+    pub fn forward(&self, weights: &PanelsView, x: &[f32], finish: Finish, y: &mut [f32]) {
+        let images = y.len() / self.g.out_image_len();
+        self.forward_rows(weights, x, [images, self.g.out_height()], 0, finish, y);
+    }
+
+    /// Of the outputs of some images: `[images, rows]` from row `first` on.
+    pub fn forward_rows(
+        &self,
+        weights: &PanelsView,
+        x: &[f32],
+        [images, rows]: [usize; 2],
+        first: usize,
+        finish: Finish,
+        y: &mut [f32],
+    ) {
         let g = &self.g;
         let row_len = self.padded.outer[1] * g.in_channels();
         self.padded.with_framed(x, |x| {
             self.isa.run(RowProduct {
-                a: x,
+                a: &x[first * g.stride() * row_len..],
                 rows: Grid {
-                    counts: [y.len() / g.out_image_len(), g.out_height(), g.out_width()],
+                    counts: [images, rows, g.out_width()],
                     steps: Steps {
                         block: self.padded.len(),
                         line: g.stride() * row_len,
@@ -87,20 +113,24 @@ impl Direct {
                 b: weights,
                 b_row: 0,
                 c: y,
+                finish,
                 tile_rows: self.tile_rows,
             });
         });
     }
 
-    /// The gradients of some images: `sums` goes on with the weight gradient of `x`, and `dx` is
-    /// written with the weights beside it.
+    /// The gradients of some images: the sums of the weight gradient, and `dx` with the weights
+    /// beside it.
     pub fn backward(
         &self,
         dy: &[f32],
-        sums: Option<(&[f32], &mut [f32])>,
+        sums: Option<WeightSums>,
         dx: Option<(&PanelsView, &mut [f32])>,
     ) {
-        if let Some((x, sums)) = sums {
+        if let Some(WeightSums { x, sums, begin }) = sums {
+            if begin {
+                sums.fill(0.0);
+            }
             self.weight_gradient(x, dy, sums);
         }
         if let Some((weights, dx)) = dx {
@@ -163,6 +193,7 @@ impl Direct {
                 b: weights,
                 b_row: kernel_rows.start * g.kernel_width() * outputs,
                 c: dx,
+                finish: Finish::NONE,
                 tile_rows: self.tile_rows,
             });
         }

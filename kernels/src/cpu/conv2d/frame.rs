@@ -1,10 +1,10 @@
-//! Images laid into larger frames of zeros, and cut out of them again.
+//! Images laid into larger frames of zeros.
 
 use crate::cpu::scratch::Scratch;
 
 /// Images of `inner` height and width in frames of `outer` height and width.
 #[derive(Clone, Copy)]
-pub(super) struct Frame {
+pub(in crate::cpu) struct Frame {
     pub inner: [usize; 2],
     pub outer: [usize; 2],
     /// Rows above and columns left of the image.
@@ -46,26 +46,5 @@ impl Frame {
             framed[self.place(row)..][..row_len].copy_from_slice(from);
         }
         body(&framed);
-    }
-
-    /// Calls `body` to write framed images and cuts `images` out of them: in place where the
-    /// frames are tight. `zeroed` says whether the frames must hold 0 before.
-    pub fn cut_out(self, images: &mut [f32], zeroed: bool, body: impl FnOnce(&mut [f32])) {
-        if self.is_tight() {
-            if zeroed {
-                images.fill(0.0);
-            }
-            return body(images);
-        }
-        let mut scratch = Scratch::new(images.len() / self.inner_len() * self.len());
-        let mut framed = scratch.write();
-        if zeroed {
-            framed.fill(0.0);
-        }
-        body(&mut framed);
-        let row_len = self.inner[1] * self.channels;
-        for (row, to) in images.chunks_exact_mut(row_len).enumerate() {
-            to.copy_from_slice(&framed[self.place(row)..][..row_len]);
-        }
     }
 }

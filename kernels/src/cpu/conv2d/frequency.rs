@@ -2,7 +2,10 @@
 
 use super::tiles::Spectrum;
 use crate::cpu::simd::{Kernel, LANES, Simd};
-use crate::cpu::tile::{Adjacent, Right, Spaced, accumulate, heights, with_height};
+use crate::cpu::tile::{
+    Adjacent, PANELS_TOGETHER, Right, Spaced, accumulate, accumulate_row, heights, unrolled,
+    with_height,
+};
 
 /// `to[f][tile, column] = sum over k of left[f][tile, k] right[f][k, column]` at every frequency f:
 /// the forward pass, and the input gradient with the weights the other way around.
@@ -11,6 +14,8 @@ pub(super) struct Products<'a> {
     pub left_spectrum: Spectrum,
     /// Packed weights: [panel][frequency][k][panel's width], a panel as wide as a tile.
     pub right: &'a [f32],
+    /// Which of the weights' frequencies is the first of these, and how many they have.
+    pub right_frequencies: (usize, usize),
     pub to: &'a mut [f32],
     pub to_spectrum: Spectrum,
     /// The largest tile height to use.
@@ -30,12 +35,22 @@ impl Products<'_> {
     fn panels<S: Simd, const NV: usize>(mut self, s: S) {
         let (left, to) = (self.left_spectrum, self.to_spectrum);
         let panels = to.blocks.div_ceil(NV);
-        let panel_len = left.frequencies * left.blocks * LANES * NV * LANES;
+        let (first, all) = self.right_frequencies;
+        let panel_len = all * left.blocks * LANES * NV * LANES;
+        assert!(first + left.frequencies <= all, "frequencies that the weights lack");
         assert_eq!((left.frequencies, left.tiles), (to.frequencies, to.tiles), "two spectra");
         assert_eq!(self.left.len(), left.len(), "the left operand's size");
         assert_eq!(self.right.len(), panels * panel_len, "the weights' size");
         assert_eq!(self.to.len(), to.len(), "the result's size");
-        for panel in 0..panels {
+        let mut panel = 0;
+        while left.tiles == 1 && (panel + PANELS_TOGETHER) * NV <= to.blocks {
+            for frequency in 0..left.frequencies {
+                // SAFETY: the operands' sizes were checked above, and the panels exist in full.
+                unsafe { self.row::<S, PANELS_TOGETHER, NV>(s, panel, frequency) };
+            }
+            panel += PANELS_TOGETHER;
+        }
+        for panel in panel..panels {
             for frequency in 0..left.frequencies {
                 let mut first = 0;
                 for rows in heights(left.tiles, S::TILE_ROWS.min(self.tile_rows)) {
@@ -46,6 +61,36 @@ impl Products<'_> {
                     first += rows;
                 }
             }
+        }
+    }
+
+    /// The only tile's products of panels `panel..panel + P`.
+    ///
+    /// # Safety
+    /// `panels` must have checked the operands; there must be one tile, and the panels and the
+    /// frequency must exist.
+    #[inline(always)]
+    unsafe fn row<S: Simd, const P: usize, const NV: usize>(
+        &mut self,
+        s: S,
+        panel: usize,
+        frequency: usize,
+    ) {
+        let (left, to) = (self.left_spectrum, self.to_spectrum);
+        let (depth, (first_frequency, all)) = (left.blocks * LANES, self.right_frequencies);
+        let row_len = depth * NV * LANES;
+        // SAFETY: the sizes say that all three operands hold this frequency; the blocks of a
+        // single tile lie one after the other.
+        unsafe {
+            let a = self.left.as_ptr().add(frequency * left.frequency_step());
+            let b = self.right.as_ptr().add((panel * all + first_frequency + frequency) * row_len);
+            let sums = [[s.splat(0.0); NV]; P];
+            let sums = accumulate_row(s, sums, a, (b, all * row_len), depth);
+            let at = frequency * to.frequency_step() + panel * NV * LANES;
+            let to = self.to.as_mut_ptr().add(at);
+            unrolled!(I in P => {
+                unrolled!(V in NV => s.store(to.add((I * NV + V) * LANES), sums[I][V]));
+            });
         }
     }
 
@@ -63,7 +108,8 @@ impl Products<'_> {
         let (left, to) = (self.left_spectrum, self.to_spectrum);
         let depth = left.blocks * LANES;
         let a = frequency * left.frequency_step() + first * LANES;
-        let b = (panel * left.frequencies + frequency) * depth * NV * LANES;
+        let (first_frequency, all) = self.right_frequencies;
+        let b = (panel * all + first_frequency + frequency) * depth * NV * LANES;
         let mut sums = [[s.splat(0.0); NV]; MR];
         for block in 0..left.blocks {
             // SAFETY: the sizes say that both operands hold this block of this frequency.
@@ -75,12 +121,15 @@ impl Products<'_> {
             }
         }
         let at = frequency * to.frequency_step() + first * LANES;
-        for v in 0..NV.min(to.blocks - panel * NV) {
-            let at = at + (panel * NV + v) * to.block_step();
-            for (r, sums) in sums.iter().enumerate() {
-                // SAFETY: the size says that the result holds this block of this frequency.
-                unsafe { s.store(self.to.as_mut_ptr().add(at + r * LANES), sums[v]) };
-            }
+        let blocks = to.blocks - panel * NV;
+        // SAFETY: the size says that the result holds these blocks of this frequency.
+        unsafe {
+            let to_start = self.to.as_mut_ptr().add(at + panel * NV * to.block_step());
+            unrolled!(R in MR => {
+                unrolled!(V in NV => if V < blocks {
+                    s.store(to_start.add(V * to.block_step() + R * LANES), sums[R][V]);
+                });
+            });
         }
     }
 }
@@ -92,8 +141,10 @@ pub(super) struct GradientProducts<'a> {
     pub left_spectrum: Spectrum,
     pub right: &'a [f32],
     pub right_spectrum: Spectrum,
-    /// [frequency][c][o], continued from what it holds.
+    /// [frequency][c][o]
     pub sums: &'a mut [f32],
+    /// Whether the sums begin here, from 0, and do not go on from what is there.
+    pub begin: bool,
     /// The largest tile height to use.
     pub tile_rows: usize,
 }
@@ -163,10 +214,10 @@ impl GradientProducts<'_> {
         unsafe {
             let c = self.sums.as_mut_ptr().add(row * row_len + column * LANES);
             let mut sums = [[s.splat(0.0); NV]; MR];
-            for (r, sums) in sums.iter_mut().enumerate() {
-                for (v, sum) in sums.iter_mut().enumerate() {
-                    *sum = s.load(c.add(r * row_len + v * LANES));
-                }
+            if !self.begin {
+                unrolled!(R in MR => {
+                    unrolled!(V in NV => sums[R][V] = s.load(c.add(R * row_len + V * LANES)));
+                });
             }
             let a = frequency * left.frequency_step() + block * left.block_step() + first;
             let b = frequency * right.frequency_step() + column * right.block_step();
@@ -174,11 +225,9 @@ impl GradientProducts<'_> {
             let start = self.right.as_ptr().add(b);
             let b = Right { start, row: LANES, vector: right.block_step() };
             let sums = accumulate(s, sums, a, b, left.tiles);
-            for (r, sums) in sums.iter().enumerate() {
-                for (v, &sum) in sums.iter().enumerate() {
-                    s.store(c.add(r * row_len + v * LANES), sum);
-                }
-            }
+            unrolled!(R in MR => {
+                unrolled!(V in NV => s.store(c.add(R * row_len + V * LANES), sums[R][V]));
+            });
         }
     }
 }

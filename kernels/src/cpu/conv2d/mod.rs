@@ -7,10 +7,12 @@ mod direct;
 mod forms;
 mod frame;
 mod frequency;
+mod solo;
 mod tiles;
 mod weights;
 mod winograd;
 
+use super::finish::Finish;
 use super::isa::{Isa, direct_only};
 use super::panels::{Panels, PanelsView};
 use super::scratch::Scratch;
@@ -18,6 +20,7 @@ use super::simd::LANES;
 use crate::geometry::{Conv2d, SHARD};
 use crate::threads;
 use direct::Direct;
+pub(super) use solo::Solo;
 use winograd::Winograd;
 
 /// How a convolution is computed.
@@ -49,6 +52,16 @@ pub fn algorithm(g: &Conv2d) -> Algorithm {
         (two, _) if two < direct => Algorithm::Winograd(2),
         _ => Algorithm::Direct,
     }
+}
+
+/// What the weight gradient of some images is summed up in.
+pub(super) struct WeightSums<'a> {
+    /// The images.
+    pub x: &'a [f32],
+    /// As long as [`Convolution::sums_len`] says.
+    pub sums: &'a mut [f32],
+    /// Whether the sums begin with these images, from 0, and do not go on from what is there.
+    pub begin: bool,
 }
 
 /// A convolution of a few images at a time, inside a task.
@@ -91,14 +104,14 @@ impl Convolution {
     }
 
     /// y of some images.
-    pub fn forward(&self, weights: &PanelsView, x: &[f32], y: &mut [f32]) {
+    pub fn forward(&self, weights: &PanelsView, x: &[f32], finish: Finish, y: &mut [f32]) {
         match self {
-            Convolution::Direct(direct) => direct.forward(weights, x, y),
-            Convolution::Winograd(winograd) => winograd.forward(&weights.data, x, y),
+            Convolution::Direct(direct) => direct.forward(weights, x, finish, y),
+            Convolution::Winograd(winograd) => winograd.forward(weights.data, x, finish, y),
         }
     }
 
-    /// Numbers that a shard sums up for the weight gradient, from 0.
+    /// Numbers that a shard sums up for the weight gradient.
     pub fn sums_len(&self, g: &Conv2d) -> usize {
         match self {
             Convolution::Direct(_) => g.weight_len(),
@@ -106,18 +119,18 @@ impl Convolution {
         }
     }
 
-    /// The gradients of some images: the sums go on with that of the weights, from `(x, sums)`;
-    /// that of the input is written, from `(weights, dx)`.
+    /// The gradients of some images: that of the weights is summed up, that of the input written,
+    /// from `(weights, dx)`.
     pub fn backward(
         &self,
         dy: &[f32],
-        sums: Option<(&[f32], &mut [f32])>,
+        sums: Option<WeightSums>,
         dx: Option<(&PanelsView, &mut [f32])>,
     ) {
         match self {
             Convolution::Direct(direct) => direct.backward(dy, sums, dx),
             Convolution::Winograd(winograd) => {
-                winograd.backward(dy, sums, dx.map(|(weights, dx)| (&*weights.data, dx)));
+                winograd.backward(dy, sums, dx.map(|(weights, dx)| (weights.data, dx)));
             }
         }
     }
@@ -140,7 +153,7 @@ pub fn conv2d_forward(g: &Conv2d, x: &[f32], w: &[f32], y: &mut [f32]) {
     threads::chunks(y, images * g.out_image_len(), |task, y| {
         let x = &x[task * images * g.image_len()..];
         let x = &x[..y.len() / g.out_image_len() * g.image_len()];
-        convolution.forward(&weights, x, y);
+        convolution.forward(&weights, x, Finish::NONE, y);
     });
 }
 
@@ -162,13 +175,14 @@ pub fn conv2d_backward_weight(g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32])
     let convolution = Convolution::new(Isa::current(), g);
     let images = convolution.images_at_once();
     by_shards(g.images(), dw, |shard, dw| {
-        let mut sums = Scratch::zeros(convolution.sums_len(g));
+        let mut sums = Scratch::new(convolution.sums_len(g));
         let mut sums = sums.write();
         let x = &x[shard.start * g.image_len()..shard.end * g.image_len()];
         let dy = &dy[shard.start * g.out_image_len()..shard.end * g.out_image_len()];
         let few = x.chunks(images * g.image_len()).zip(dy.chunks(images * g.out_image_len()));
-        for (x, dy) in few {
-            convolution.backward(dy, Some((x, &mut sums)), None);
+        for (i, (x, dy)) in few.enumerate() {
+            let sums = WeightSums { x, sums: &mut sums, begin: i == 0 };
+            convolution.backward(dy, Some(sums), None);
         }
         convolution.finish(&sums, dw);
     });

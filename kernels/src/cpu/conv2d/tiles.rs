@@ -4,13 +4,14 @@
 //! overlap by two pixels. Vectors run across channels, so a tile is T times T vectors a block
 //! of 16 channels, and no number ever crosses a lane.
 
-use super::forms::{Line, Through, both_ways};
+use super::forms::{Add, Line, Overwrite, Sink, Square, Through, both_ways};
+use crate::cpu::finish::Finish;
 use crate::cpu::simd::{Kernel, LANES, Simd};
 use crate::geometry::Conv2d;
 
 /// How the images of a convolution are cut into tiles.
 #[derive(Clone, Copy)]
-pub(super) struct Tiling {
+pub(in crate::cpu) struct Tiling {
     /// M, output pixels of a tile in each direction: 2 or 4.
     pub outputs: usize,
     /// Rows of tiles of an image.
@@ -41,14 +42,68 @@ impl Tiling {
         self.rows * self.columns
     }
 
-    /// Height and width of the output that the tiles cover.
-    pub fn output_size(self) -> [usize; 2] {
-        [self.rows * self.outputs, self.columns * self.outputs]
+    /// Where the first pixel of a tile lies, and the number of its image.
+    fn place(self, tile: usize) -> (usize, [usize; 2]) {
+        let (image, place) = (tile / self.tiles(), tile % self.tiles());
+        (image, [place / self.columns, place % self.columns].map(|at| at * self.outputs))
+    }
+}
+
+/// The images on one side of a convolution.
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct Images {
+    /// Height and width.
+    pub size: [usize; 2],
+    /// Zeros above and left of an image; what lies below and right of it is 0 as well.
+    pub padding: usize,
+    /// Rows of pixels, counted with the zeros, above the first tile.
+    pub first_row: usize,
+    /// A multiple of 16.
+    pub channels: usize,
+}
+
+impl Images {
+    fn row_len(self) -> usize {
+        self.size[1] * self.channels
     }
 
-    /// Height and width of the input that the tiles cover.
-    pub fn input_size(self) -> [usize; 2] {
-        self.output_size().map(|size| size + 2)
+    /// Numbers of an image.
+    fn len(self) -> usize {
+        self.size[0] * self.row_len()
+    }
+
+    /// The part of a tile's square that lies in the image: where it starts, in the square and
+    /// in the image, and its height and width.
+    fn part(self, [row, column]: [usize; 2], square: usize) -> Part {
+        let cut = |place: usize, size: usize| {
+            let outside = self.padding.saturating_sub(place).min(square);
+            let start = (place + outside).saturating_sub(self.padding).min(size);
+            (outside, start, (square - outside).min(size - start))
+        };
+        let (top, row, height) = cut(row + self.first_row, self.size[0]);
+        let (left, column, width) = cut(column, self.size[1]);
+        Part { outside: [top, left], start: [row, column], size: [height, width] }
+    }
+
+    /// Checks that `len` numbers and a spectrum are those of as many images, and the spectrum's
+    /// own size.
+    fn check(self, tiling: Tiling, len: usize, spectrum: Spectrum, frequencies: usize) {
+        assert_eq!(len, spectrum.tiles.div_ceil(tiling.tiles()) * self.len(), "the images' size");
+        assert_eq!(spectrum.blocks * LANES, self.channels, "blocks of 16 channels");
+        assert_eq!(frequencies, spectrum.len(), "the spectrum's size");
+    }
+}
+
+/// See [`Images::part`].
+struct Part {
+    outside: [usize; 2],
+    start: [usize; 2],
+    size: [usize; 2],
+}
+
+impl Part {
+    fn is_whole(&self, square: usize) -> bool {
+        self.size == [square; 2]
     }
 }
 
@@ -85,44 +140,16 @@ impl Spectrum {
     }
 }
 
-/// The squares of `SIZE` by `SIZE` pixels that the tiles of some images have on one side of the
-/// convolution, `outputs` pixels apart.
-#[derive(Clone, Copy)]
-struct Squares {
-    tiling: Tiling,
-    /// Of an image.
-    size: [usize; 2],
-    channels: usize,
-}
-
-impl Squares {
-    /// Where the pixel at the upper left of tile `tile` lies.
-    fn start(self, tile: usize) -> usize {
-        let (image, place) = (tile / self.tiling.tiles(), tile % self.tiling.tiles());
-        let (row, column) = (place / self.tiling.columns, place % self.tiling.columns);
-        let line = image * self.size[0] + row * self.tiling.outputs;
-        (line * self.size[1] + column * self.tiling.outputs) * self.channels
-    }
-
-    /// Checks that images and spectrum have what the tiles need.
-    fn check(self, square: usize, images: usize, spectrum: Spectrum, frequencies: usize) {
-        let covered = [self.tiling.rows, self.tiling.columns]
-            .map(|tiles| (tiles - 1) * self.tiling.outputs + square);
-        assert!(covered[0] <= self.size[0] && covered[1] <= self.size[1], "tiles leave the image");
-        let image_len = self.size[0] * self.size[1] * self.channels;
-        let count = spectrum.tiles.div_ceil(self.tiling.tiles());
-        assert_eq!(images, count * image_len, "the images' size");
-        assert_eq!(spectrum.blocks * LANES, self.channels, "blocks of 16 channels");
-        assert_eq!(frequencies, spectrum.len(), "the spectrum's size");
-    }
-}
+/// The largest square of a tile, for one that is copied: 6 by 6 vectors.
+#[repr(align(64))]
+struct Copied([f32; 36 * LANES]);
 
 /// Squares of images to frequencies, [`Through`] a transform.
 pub(super) struct ToFrequencies<'a> {
     pub tiling: Tiling,
-    /// Some images of height and width `size`.
+    /// Some images as `layout` says.
     pub images: &'a [f32],
-    pub size: [usize; 2],
+    pub layout: Images,
     pub spectrum: Spectrum,
     pub to: &'a mut [f32],
 }
@@ -133,30 +160,40 @@ impl<L: Line<FROM, TO>, const FROM: usize, const TO: usize> Kernel
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let ToFrequencies { tiling, images, size, spectrum, to } = self.kernel;
-        let channels = spectrum.blocks * LANES;
-        let squares = Squares { tiling, size, channels };
-        squares.check(FROM, images.len(), spectrum, to.len());
+        let ToFrequencies { tiling, images, layout, spectrum, to } = self.kernel;
+        layout.check(tiling, images.len(), spectrum, to.len());
         assert_eq!(spectrum.frequencies, TO * TO, "the transform's frequencies");
-        let row_len = size[1] * channels;
+        assert!(FROM <= 6, "a larger square than can be copied");
+        let (row_len, channels) = (layout.row_len(), layout.channels);
         let step = spectrum.frequency_step();
         for tile in 0..spectrum.tiles {
-            let start = squares.start(tile);
+            let (image, place) = tiling.place(tile);
+            let part = layout.part(place, FROM);
+            let start = image * layout.len() + part.start[0] * row_len + part.start[1] * channels;
             for block in 0..spectrum.blocks {
-                // SAFETY: `check` made sure that the squares of all tiles lie in the images, and
-                // that the spectrum holds all frequencies of all blocks and tiles.
+                // SAFETY: `part` lies inside its image and `check` made sure that the image is
+                // there, and that the spectrum holds all frequencies of all blocks and tiles.
                 unsafe {
                     let from = images.as_ptr().add(start + block * LANES);
-                    let mut square = [[s.splat(0.0); FROM]; FROM];
-                    for (i, line) in square.iter_mut().enumerate() {
-                        for (j, pixel) in line.iter_mut().enumerate() {
-                            *pixel = s.load(from.add(i * row_len + j * channels));
-                        }
-                    }
-                    let frequencies = both_ways::<L, S, FROM, TO>(s, &square);
                     let to = to.as_mut_ptr().add(spectrum.tile(block, tile));
-                    for (i, &frequency) in frequencies.as_flattened().iter().enumerate() {
-                        s.store(to.add(i * step), frequency);
+                    let to = Square { start: to, row: TO * step, column: step };
+                    if part.is_whole(FROM) {
+                        let from = Square::read_only(from, row_len, channels);
+                        both_ways::<L, S, FROM, TO>(s, from, to, Overwrite);
+                    } else {
+                        let mut copied = Copied([0.0; 36 * LANES]);
+                        let copy = Square {
+                            start: copied.0.as_mut_ptr(),
+                            row: FROM * LANES,
+                            column: LANES,
+                        };
+                        for i in 0..part.size[0] {
+                            for j in 0..part.size[1] {
+                                let pixel = s.load(from.add(i * row_len + j * channels));
+                                s.store(copy.at(part.outside[0] + i, part.outside[1] + j), pixel);
+                            }
+                        }
+                        both_ways::<L, S, FROM, TO>(s, copy, to, Overwrite);
                     }
                 }
             }
@@ -164,15 +201,16 @@ impl<L: Line<FROM, TO>, const FROM: usize, const TO: usize> Kernel
     }
 }
 
-/// Frequencies to squares of images, [`Through`] a transform. Squares that overlap are added up in
-/// the order of the tiles, to images that hold 0 before.
+/// Frequencies to squares of images, [`Through`] a transform: written as `finish` says or, where
+/// there is none and squares overlap, added up in the order of the tiles to images that hold 0.
 pub(super) struct FromFrequencies<'a> {
     pub tiling: Tiling,
     pub from: &'a [f32],
     pub spectrum: Spectrum,
-    /// Some images of height and width `size`.
+    /// Some images as `layout` says.
     pub images: &'a mut [f32],
-    pub size: [usize; 2],
+    pub layout: Images,
+    pub finish: Option<Finish<'a>>,
 }
 
 impl<L: Line<FROM, TO>, const FROM: usize, const TO: usize> Kernel
@@ -181,34 +219,70 @@ impl<L: Line<FROM, TO>, const FROM: usize, const TO: usize> Kernel
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let FromFrequencies { tiling, from, spectrum, images, size } = self.kernel;
-        let channels = spectrum.blocks * LANES;
-        let squares = Squares { tiling, size, channels };
-        squares.check(TO, images.len(), spectrum, from.len());
+        let FromFrequencies { tiling, from, spectrum, images, layout, finish } = self.kernel;
+        layout.check(tiling, images.len(), spectrum, from.len());
         assert_eq!(spectrum.frequencies, FROM * FROM, "the transform's frequencies");
-        let row_len = size[1] * channels;
+        assert_eq!(finish.is_none(), TO > tiling.outputs, "squares overlap where they are added");
+        finish.iter().for_each(|finish| finish.check(layout.channels));
         let step = spectrum.frequency_step();
-        let overlap = TO > tiling.outputs;
         for tile in 0..spectrum.tiles {
-            let start = squares.start(tile);
+            let (image, place) = tiling.place(tile);
+            let part = layout.part(place, TO);
             for block in 0..spectrum.blocks {
                 // SAFETY: `check` made sure that the spectrum holds all frequencies of all blocks
-                // and tiles, and that the squares of all tiles lie in the images.
+                // and tiles, and that the image is there, inside which `part` lies.
                 unsafe {
                     let from = from.as_ptr().add(spectrum.tile(block, tile));
-                    let mut frequencies = [[s.splat(0.0); FROM]; FROM];
-                    for (i, frequency) in frequencies.as_flattened_mut().iter_mut().enumerate() {
-                        *frequency = s.load(from.add(i * step));
-                    }
-                    let square = both_ways::<L, S, FROM, TO>(s, &frequencies);
-                    let to = images.as_mut_ptr().add(start + block * LANES);
-                    for (i, line) in square.iter().enumerate() {
-                        for (j, &pixel) in line.iter().enumerate() {
-                            let to = to.add(i * row_len + j * channels);
-                            let pixel = if overlap { s.add(s.load(to), pixel) } else { pixel };
-                            s.store(to, pixel);
+                    let from = Square::read_only(from, FROM * step, step);
+                    let image = images.as_mut_ptr().add(image * layout.len() + block * LANES);
+                    let to = Target { image, layout, part: &part };
+                    match finish {
+                        None => to.put::<L, S, FROM, TO>(s, from, Add),
+                        Some(finish) => {
+                            to.put::<L, S, FROM, TO>(s, from, finish.of_block(s, block));
                         }
                     }
+                }
+            }
+        }
+    }
+}
+
+/// Where a square goes.
+struct Target<'a> {
+    image: *mut f32,
+    layout: Images,
+    part: &'a Part,
+}
+
+impl Target<'_> {
+    /// # Safety
+    /// `FROM` by `FROM` vectors of `from` must be readable, the part of the image writable.
+    #[inline(always)]
+    unsafe fn put<L: Line<FROM, TO>, S: Simd, const FROM: usize, const TO: usize>(
+        &self,
+        s: S,
+        from: Square,
+        sink: impl Sink<S>,
+    ) {
+        let (row, column) = (self.layout.row_len(), self.layout.channels);
+        let [top, left] = self.part.start;
+        // SAFETY: the caller guarantees all places.
+        unsafe {
+            let start = self.image.add(top * row + left * column);
+            let to = Square { start, row, column };
+            if self.part.is_whole(TO) {
+                return both_ways::<L, S, FROM, TO>(s, from, to, sink);
+            }
+            let mut copied = Copied([0.0; 36 * LANES]);
+            let copy = Square { start: copied.0.as_mut_ptr(), row: TO * LANES, column: LANES };
+            both_ways::<L, S, FROM, TO>(s, from, copy, Overwrite);
+            for i in 0..self.part.size[0] {
+                for j in 0..self.part.size[1] {
+                    let [above, before] = self.part.outside;
+                    let pixel = s.load(copy.at(above + i, before + j));
+                    let to = to.at(i, j);
+                    s.store(to, sink.place(s, to, pixel));
                 }
             }
         }

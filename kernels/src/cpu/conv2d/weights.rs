@@ -1,6 +1,6 @@
 //! Weights at the frequencies of Winograd's algorithm, and their gradient back from there.
 
-use super::forms::{Line, Through, both_ways, through};
+use super::forms::{Line, Overwrite, Square, Through, both_ways, through};
 use crate::cpu::isa::Isa;
 use crate::cpu::panels::Panels;
 use crate::cpu::scratch::Scratch;
@@ -65,17 +65,25 @@ impl<L: Line<3, T>, const T: usize> Kernel for Through<PackPanel<'_>, L, 3, T> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let PackPanel { w, depth, columns, first, width, to } = self.kernel;
-        let step = depth * width;
+        assert_eq!(w.len(), 9 * depth * columns, "the weights' size");
+        assert_eq!(to.len(), T * T * depth * width, "the panel's size");
+        assert!(columns.is_multiple_of(LANES) && width.is_multiple_of(LANES), "blocks of 16");
+        let (tap, frequency) = (depth * columns, depth * width);
         for k in 0..depth {
             for v in (0..width).step_by(LANES) {
-                let mut taps = [[s.splat(0.0); 3]; 3];
-                for (tap, to) in taps.as_flattened_mut().iter_mut().enumerate() {
-                    let row = &w[(tap * depth + k) * columns..][..columns];
-                    *to = s.load_slice(&row[(first + v).min(columns)..]);
+                let at = k * width + v;
+                if first + v >= columns {
+                    (0..T * T).for_each(|i| to[i * frequency + at..][..LANES].fill(0.0));
+                    continue;
                 }
-                let frequencies = both_ways::<L, S, 3, T>(s, &taps);
-                for (i, &frequency) in frequencies.as_flattened().iter().enumerate() {
-                    s.store_slice(&mut to[i * step + k * width + v..], frequency);
+                // SAFETY: the sizes say that all taps have row k and its 16 columns from
+                // `first + v` on, and all frequencies of the panel a vector at `at`.
+                unsafe {
+                    let from = w.as_ptr().add(k * columns + first + v);
+                    let from = Square::read_only(from, 3 * tap, tap);
+                    let to = to.as_mut_ptr().add(at);
+                    let to = Square { start: to, row: T * frequency, column: frequency };
+                    both_ways::<L, S, 3, T>(s, from, to, Overwrite);
                 }
             }
         }
@@ -95,14 +103,16 @@ impl<L: Line<T, 3>, const T: usize> Kernel for Through<WeightGradient<'_>, L, T,
         let WeightGradient { frequencies, dw } = self.kernel;
         let size = dw.len() / 9;
         assert_eq!(frequencies.len(), T * T * size, "the frequencies' size");
+        assert_eq!(dw.len(), 9 * size, "the gradient's size");
+        assert!(size.is_multiple_of(LANES), "blocks of 16");
         for at in (0..size).step_by(LANES) {
-            let mut square = [[s.splat(0.0); T]; T];
-            for (i, to) in square.as_flattened_mut().iter_mut().enumerate() {
-                *to = s.load_slice(&frequencies[i * size + at..]);
-            }
-            let taps = both_ways::<L, S, T, 3>(s, &square);
-            for (tap, &gradient) in taps.as_flattened().iter().enumerate() {
-                s.store_slice(&mut dw[tap * size + at..(tap + 1) * size], gradient);
+            // SAFETY: the sizes say that every frequency and every tap has 16 numbers at `at`.
+            unsafe {
+                let from = frequencies.as_ptr().add(at);
+                let from = Square::read_only(from, T * size, size);
+                let to = dw.as_mut_ptr().add(at);
+                let to = Square { start: to, row: 3 * size, column: size };
+                both_ways::<L, S, T, 3>(s, from, to, Overwrite);
             }
         }
     }

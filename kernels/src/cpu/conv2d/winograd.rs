@@ -11,11 +11,12 @@
 //! Both gradients share M. Each output is one chain in each product; which images are transformed
 //! together changes no sum.
 
+use super::WeightSums;
 use super::forms::{Form, Four, Two, through};
-use super::frame::Frame;
 use super::frequency::{GradientProducts, Products};
-use super::tiles::{FromFrequencies, Spectrum, Tiling, ToFrequencies};
+use super::tiles::{FromFrequencies, Images, Spectrum, Tiling, ToFrequencies};
 use super::weights::{self, WeightGradient};
+use crate::cpu::finish::Finish;
 use crate::cpu::isa::{Isa, tile_rows_limit};
 use crate::cpu::panels::Panels;
 use crate::cpu::scratch::Scratch;
@@ -29,37 +30,38 @@ const TILES_AT_ONCE: usize = 32;
 /// `outputs` by `outputs` output pixels.
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct Winograd {
-    isa: Isa,
-    tile_rows: usize,
-    tiling: Tiling,
-    inputs: Frame,
-    outputs: Frame,
+    pub isa: Isa,
+    pub tile_rows: usize,
+    pub tiling: Tiling,
+    pub inputs: Images,
+    pub outputs: Images,
 }
 
 /// Calls the method with the constants of the form in use.
 macro_rules! with_form {
-    ($winograd:expr, $method:ident($($argument:expr),*)) => {
-        match $winograd.tiling.outputs {
-            2 => $winograd.$method::<Two, 4, 2>($($argument),*),
-            4 => $winograd.$method::<Four, 6, 4>($($argument),*),
+    ($of:expr, $outputs:expr, $method:ident($($argument:expr),*)) => {
+        match $outputs {
+            2 => $of.$method::<Two, 4, 2>($($argument),*),
+            4 => $of.$method::<Four, 6, 4>($($argument),*),
             outputs => unreachable!("no form of {outputs} outputs"),
         }
     };
 }
+pub(super) use with_form;
 
 impl Winograd {
     pub fn new(isa: Isa, g: &Conv2d, outputs: usize) -> Winograd {
         let tiling = Tiling::of(g, outputs);
-        let inputs = Frame {
-            inner: [g.height(), g.width()],
-            outer: tiling.input_size(),
-            origin: [g.padding(), g.padding()],
+        let inputs = Images {
+            size: [g.height(), g.width()],
+            padding: g.padding(),
+            first_row: 0,
             channels: g.in_channels(),
         };
-        let outputs = Frame {
-            inner: [g.out_height(), g.out_width()],
-            outer: tiling.output_size(),
-            origin: [0, 0],
+        let outputs = Images {
+            size: [g.out_height(), g.out_width()],
+            padding: 0,
+            first_row: 0,
             channels: g.out_channels(),
         };
         Winograd { isa, tile_rows: tile_rows_limit(), tiling, inputs, outputs }
@@ -77,7 +79,7 @@ impl Winograd {
 
     /// The weights for [`Winograd::forward`].
     pub fn pack_forward(&self, g: &Conv2d, w: &[f32]) -> Panels {
-        with_form!(self, pack_forward_by(g, w))
+        with_form!(self, self.tiling.outputs, pack_forward_by(g, w))
     }
 
     fn pack_forward_by<F: Form<T, M>, const T: usize, const M: usize>(
@@ -90,7 +92,7 @@ impl Winograd {
 
     /// The weights for the input gradient of [`Winograd::backward`].
     pub fn pack_backward(&self, g: &Conv2d, w: &[f32]) -> Panels {
-        with_form!(self, pack_backward_by(g, w))
+        with_form!(self, self.tiling.outputs, pack_backward_by(g, w))
     }
 
     fn pack_backward_by<F: Form<T, M>, const T: usize, const M: usize>(
@@ -102,96 +104,87 @@ impl Winograd {
     }
 
     /// y of some images.
-    pub fn forward(&self, weights: &[f32], x: &[f32], y: &mut [f32]) {
-        with_form!(self, forward_by(weights, x, y));
+    pub fn forward(&self, weights: &[f32], x: &[f32], finish: Finish, y: &mut [f32]) {
+        with_form!(self, self.tiling.outputs, forward_by(weights, x, finish, y));
     }
 
     fn forward_by<F: Form<T, M>, const T: usize, const M: usize>(
         &self,
         weights: &[f32],
         x: &[f32],
+        finish: Finish,
         y: &mut [f32],
     ) {
         let (from, to) = self.spectra(y.len());
         let mut v = Scratch::new(from.len());
         let mut v = v.write();
-        self.inputs.with_framed(x, |images| {
-            self.isa.run(through::<F::Input, _, T, T>(ToFrequencies {
-                tiling: self.tiling,
-                images,
-                size: self.inputs.outer,
-                spectrum: from,
-                to: &mut v,
-            }));
-        });
+        self.isa.run(through::<F::Input, _, T, T>(ToFrequencies {
+            tiling: self.tiling,
+            images: x,
+            layout: self.inputs,
+            spectrum: from,
+            to: &mut v,
+        }));
         let mut products = Scratch::new(to.len());
         let mut products = products.write();
         self.isa.run(Products {
             left: &v,
             left_spectrum: from,
             right: weights,
+            right_frequencies: (0, from.frequencies),
             to: &mut products,
             to_spectrum: to,
             tile_rows: self.tile_rows,
         });
-        self.outputs.cut_out(y, false, |images| {
-            self.isa.run(through::<F::Output, _, T, M>(FromFrequencies {
-                tiling: self.tiling,
-                from: &products,
-                spectrum: to,
-                images,
-                size: self.outputs.outer,
-            }));
-        });
+        self.isa.run(through::<F::Output, _, T, M>(FromFrequencies {
+            tiling: self.tiling,
+            from: &products,
+            spectrum: to,
+            images: y,
+            layout: self.outputs,
+            finish: Some(finish),
+        }));
     }
 
-    /// The gradients of some images: `sums` goes on with the weight gradient of `x`, and `dx` is
-    /// written with the weights beside it.
-    pub fn backward(
-        &self,
-        dy: &[f32],
-        sums: Option<(&[f32], &mut [f32])>,
-        dx: Option<(&[f32], &mut [f32])>,
-    ) {
-        with_form!(self, backward_by(dy, sums, dx));
+    /// The gradients of some images: the sums of the weight gradient, and `dx` with the weights
+    /// beside it.
+    pub fn backward(&self, dy: &[f32], sums: Option<WeightSums>, dx: Option<(&[f32], &mut [f32])>) {
+        with_form!(self, self.tiling.outputs, backward_by(dy, sums, dx));
     }
 
     fn backward_by<F: Form<T, M>, const T: usize, const M: usize>(
         &self,
         dy: &[f32],
-        sums: Option<(&[f32], &mut [f32])>,
+        sums: Option<WeightSums>,
         dx: Option<(&[f32], &mut [f32])>,
     ) {
         let (inputs, outputs) = self.spectra(dy.len());
         let mut m = Scratch::new(outputs.len());
         let mut m = m.write();
-        self.outputs.with_framed(dy, |images| {
-            self.isa.run(through::<F::OutputGradient, _, M, T>(ToFrequencies {
-                tiling: self.tiling,
-                images,
-                size: self.outputs.outer,
-                spectrum: outputs,
-                to: &mut m,
-            }));
-        });
+        self.isa.run(through::<F::OutputGradient, _, M, T>(ToFrequencies {
+            tiling: self.tiling,
+            images: dy,
+            layout: self.outputs,
+            spectrum: outputs,
+            to: &mut m,
+        }));
         let mut v = Scratch::new(inputs.len());
         let mut v = v.write();
-        if let Some((x, sums)) = sums {
-            self.inputs.with_framed(x, |images| {
-                self.isa.run(through::<F::Input, _, T, T>(ToFrequencies {
-                    tiling: self.tiling,
-                    images,
-                    size: self.inputs.outer,
-                    spectrum: inputs,
-                    to: &mut v,
-                }));
-            });
+        if let Some(WeightSums { x, sums, begin }) = sums {
+            self.isa.run(through::<F::Input, _, T, T>(ToFrequencies {
+                tiling: self.tiling,
+                images: x,
+                layout: self.inputs,
+                spectrum: inputs,
+                to: &mut v,
+            }));
             self.isa.run(GradientProducts {
                 left: &v,
                 left_spectrum: inputs,
                 right: &m,
                 right_spectrum: outputs,
                 sums,
+                begin,
                 tile_rows: self.tile_rows,
             });
         }
@@ -200,25 +193,26 @@ impl Winograd {
                 left: &m,
                 left_spectrum: outputs,
                 right: weights,
+                right_frequencies: (0, inputs.frequencies),
                 to: &mut v,
                 to_spectrum: inputs,
                 tile_rows: self.tile_rows,
             });
-            self.inputs.cut_out(dx, true, |images| {
-                self.isa.run(through::<F::InputGradient, _, T, T>(FromFrequencies {
-                    tiling: self.tiling,
-                    from: &v,
-                    spectrum: inputs,
-                    images,
-                    size: self.inputs.outer,
-                }));
-            });
+            dx.fill(0.0);
+            self.isa.run(through::<F::InputGradient, _, T, T>(FromFrequencies {
+                tiling: self.tiling,
+                from: &v,
+                spectrum: inputs,
+                images: dx,
+                layout: self.inputs,
+                finish: None,
+            }));
         }
     }
 
     /// The weight gradient of what `sums` has added up.
     pub fn finish(&self, sums: &[f32], dw: &mut [f32]) {
-        with_form!(self, finish_by(sums, dw));
+        with_form!(self, self.tiling.outputs, finish_by(sums, dw));
     }
 
     fn finish_by<F: Form<T, M>, const T: usize, const M: usize>(
@@ -232,7 +226,7 @@ impl Winograd {
 
     /// The spectra of inputs and outputs of as many images as have `output_len` outputs.
     fn spectra(&self, output_len: usize) -> (Spectrum, Spectrum) {
-        let [height, width] = self.outputs.inner;
+        let [height, width] = self.outputs.size;
         let images = output_len / (height * width * self.outputs.channels);
         let spectrum = |channels: usize| Spectrum {
             frequencies: self.tiling.frequencies(),

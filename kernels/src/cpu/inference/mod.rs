@@ -3,8 +3,11 @@
 //!
 //! An image's answer is the same bits alone and in any batch, on any number of threads.
 
+mod solo;
+
 use super::conv2d::Convolution;
-use super::elementwise::{AddBias, larger};
+use super::elementwise::Relu;
+use super::finish::Finish;
 use super::isa::{Isa, tile_rows_limit};
 use super::panels::Panels;
 use super::pool::window;
@@ -53,6 +56,7 @@ pub enum Layer {
 pub struct Inference {
     isa: Isa,
     segments: Vec<Segment>,
+    plan: solo::Plan,
     input_len: usize,
     output_len: usize,
 }
@@ -112,7 +116,8 @@ impl Inference {
             segment.images_at_once = segment.images_at_once.max(images_at_once);
             segment.steps.push(step);
         }
-        Inference { isa, segments, input_len, output_len: len }
+        let plan = solo::Plan::new(segments.iter().flat_map(|segment| &segment.steps));
+        Inference { isa, segments, plan, input_len, output_len: len }
     }
 
     /// The numbers of one answer.
@@ -132,6 +137,10 @@ impl Inference {
         let images = x.len() / self.input_len;
         assert_eq!(x.len(), images * self.input_len, "inference: a part of an image");
         assert_eq!(y.len(), images * self.output_len, "inference: the answers' length");
+        if images == 1 && threads::count() > 1 && self.plan.fits() {
+            let steps = self.segments.iter().flat_map(|segment| &segment.steps);
+            return self.plan.run(self.isa, steps, &x, &mut y);
+        }
         // Which images go together changes no bit, so here the number of threads may decide.
         let at_once = images.div_ceil(4 * threads::count()).clamp(1, IMAGES_AT_ONCE);
         threads::chunks(&mut y, at_once * self.output_len, |task, y| {
@@ -230,84 +239,43 @@ impl Step {
     fn run(&self, isa: Isa, images: usize, x: &[f32], y: &mut [f32]) {
         match &self.what {
             What::Conv { convolution, weights, after } => match &after.pool {
-                None => {
-                    convolution.forward(&weights.view(), x, y);
-                    after.finish(isa, y);
-                }
+                None => convolution.forward(&weights.view(), x, after.finish(), y),
                 Some(pool) => {
                     let mut convolved = Scratch::new(images * pool.image_len());
                     let mut convolved = convolved.write();
-                    convolution.forward(&weights.view(), x, &mut convolved);
-                    let outputs = y.chunks_exact_mut(pool.out_image_len());
-                    for (x, y) in convolved.chunks_exact(pool.image_len()).zip(outputs) {
-                        isa.run(PoolRelu { g: pool, x, bias: &after.bias, relu: after.relu, y });
-                    }
+                    convolution.forward(&weights.view(), x, after.finish(), &mut convolved);
+                    pool_images(isa, pool, &convolved, y);
                 }
             },
-            What::Dense { inputs, weights, after } => {
-                isa.run(RowProduct {
-                    a: x,
-                    rows: Grid::line(images, *inputs),
-                    runs: 1,
-                    run_step: 0,
-                    run_len: *inputs,
-                    b: &weights.view(),
-                    b_row: 0,
-                    c: y,
-                    tile_rows: tile_rows_limit(),
-                });
-                after.finish(isa, y);
-            }
+            What::Dense { inputs, weights, after } => isa.run(RowProduct {
+                a: x,
+                rows: Grid::line(images, *inputs),
+                runs: 1,
+                run_step: 0,
+                run_len: *inputs,
+                b: &weights.view(),
+                b_row: 0,
+                c: y,
+                finish: after.finish(),
+                tile_rows: tile_rows_limit(),
+            }),
             What::Affine { scale, shift } => isa.run(Affine { x, scale, shift, y }),
-            What::Relu => {
-                y.copy_from_slice(x);
-                isa.run(BiasRelu { bias: None, y });
-            }
-            What::MaxPool(pool) => {
-                let bias = vec![0.0; pool.channels()];
-                let outputs = y.chunks_exact_mut(pool.out_image_len());
-                for (x, y) in x.chunks_exact(pool.image_len()).zip(outputs) {
-                    isa.run(PoolRelu { g: pool, x, bias: &bias, relu: false, y });
-                }
-            }
+            What::Relu => isa.run(Relu { x, y }),
+            What::MaxPool(pool) => pool_images(isa, pool, x, y),
         }
     }
 }
 
 impl After {
-    fn finish(&self, isa: Isa, y: &mut [f32]) {
-        if self.relu {
-            isa.run(BiasRelu { bias: Some(&self.bias), y });
-        } else {
-            isa.run(AddBias { bias: &self.bias, y });
-        }
+    fn finish(&self) -> Finish<'_> {
+        Finish { bias: &self.bias, relu: self.relu }
     }
 }
 
-/// y = relu(y + bias), in place.
-struct BiasRelu<'a> {
-    bias: Option<&'a [f32]>,
-    y: &'a mut [f32],
-}
-
-impl Kernel for BiasRelu<'_> {
-    type Output = ();
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) {
-        let zero = s.splat(0.0);
-        let Some(bias) = self.bias else {
-            for y in self.y.chunks_mut(LANES) {
-                let v = s.load_slice(y);
-                s.store_slice(y, larger(s, v, zero));
-            }
-            return;
-        };
-        for y in self.y.chunks_exact_mut(bias.len()) {
-            for (y, bias) in y.chunks_mut(LANES).zip(bias.chunks(LANES)) {
-                let v = s.add(s.load_slice(y), s.load_slice(bias));
-                s.store_slice(y, larger(s, v, zero));
-            }
-        }
+fn pool_images(isa: Isa, pool: &Pool2d, x: &[f32], y: &mut [f32]) {
+    let outputs = y.chunks_exact_mut(pool.out_image_len());
+    for (x, y) in x.chunks_exact(pool.image_len()).zip(outputs) {
+        isa.run(Pool { g: pool, x, y });
     }
 }
 
@@ -334,35 +302,31 @@ impl Kernel for Affine<'_> {
     }
 }
 
-/// y = pool(x + bias) of one image, with ReLU before it where `relu`.
-struct PoolRelu<'a> {
+/// y = pool(x) of one image, without codes.
+struct Pool<'a> {
     g: &'a Pool2d,
     x: &'a [f32],
-    bias: &'a [f32],
-    relu: bool,
     y: &'a mut [f32],
 }
 
-impl Kernel for PoolRelu<'_> {
+impl Kernel for Pool<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (g, channels, zero) = (self.g, self.g.channels(), s.splat(0.0));
+        let (g, channels) = (self.g, self.g.channels());
         let row_len = g.width() * channels;
         for (i, y) in self.y.chunks_exact_mut(channels).enumerate() {
             let first = window(g, i / g.out_width(), i % g.out_width());
             for c in (0..channels).step_by(LANES) {
-                let bias = s.load_slice(&self.bias[c..]);
-                let mut best = s.add(s.load_slice(&self.x[first + c..]), bias);
+                let mut best = s.load_slice(&self.x[first + c..]);
                 for row in 0..g.window_height() {
                     for column in 0..g.window_width() {
                         let at = first + row * row_len + column * channels + c;
-                        let v = s.add(s.load_slice(&self.x[at..]), bias);
+                        let v = s.load_slice(&self.x[at..]);
                         // A NaN replaces what was taken before it, as in training.
                         best = s.select_eq(v, v, s.select_gt(v, best, v, best), v);
                     }
                 }
-                let best = if self.relu { larger(s, best, zero) } else { best };
                 s.store_slice(&mut y[c..], best);
             }
         }

@@ -1,0 +1,164 @@
+//! Work of a few dozen microseconds on several threads: phases of a few chunks each.
+//!
+//! A parallel loop a phase would cost as much as the work. Here the threads meet once and then
+//! go through all phases together, each taking the next chunk that nobody has; a phase begins
+//! when the last one's chunks are done. The caller never waits for a thread that has not come:
+//! whatever is not taken, it does itself.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// The most phases that [`in_phases`] takes.
+pub(crate) const MOST_PHASES: usize = 64;
+/// Threads beside the caller: small work has no use for more.
+const MOST_HELPERS: usize = 3;
+/// Looks at a counter before a thread lets others have its core.
+const SPINS: usize = 1000;
+
+/// Calls `work(phase, chunk)` for every chunk of every phase, the phases one after the other.
+///
+/// # Panics
+/// If there are more than [`MOST_PHASES`].
+pub(crate) fn in_phases(chunks: &[usize], work: impl Fn(usize, usize) + Sync) {
+    assert!(chunks.len() <= MOST_PHASES, "{} phases", chunks.len());
+    let helpers = (super::count() - 1).min(MOST_HELPERS);
+    if helpers == 0 {
+        for (phase, &count) in chunks.iter().enumerate() {
+            (0..count).for_each(|chunk| work(phase, chunk));
+        }
+        return;
+    }
+    let counters = [const { Counter::new() }; MOST_PHASES];
+    let go_through = || {
+        for (phase, (&count, counter)) in chunks.iter().zip(&counters).enumerate() {
+            counter.work_off(count, |chunk| work(phase, chunk));
+        }
+    };
+    super::with_helpers(helpers, go_through);
+}
+
+/// How far a phase is.
+struct Counter {
+    taken: AtomicUsize,
+    done: AtomicUsize,
+}
+
+impl Counter {
+    const fn new() -> Counter {
+        Counter { taken: AtomicUsize::new(0), done: AtomicUsize::new(0) }
+    }
+
+    /// Takes chunks until none is left, and waits until those of others are done.
+    fn work_off(&self, count: usize, work: impl Fn(usize)) {
+        loop {
+            let chunk = self.taken.fetch_add(1, Ordering::Relaxed);
+            if chunk >= count {
+                break;
+            }
+            // Counted as done even if it panics, or the others would wait for ever.
+            let _done = Done(&self.done);
+            work(chunk);
+        }
+        let mut spins = 0;
+        while self.done.load(Ordering::Acquire) < count {
+            spins += 1;
+            if spins % SPINS == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+        }
+    }
+}
+
+struct Done<'a>(&'a AtomicUsize);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// Numbers that the chunks of a phase share: each writes ranges of its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Shared<'a> {
+    start: *mut f32,
+    len: usize,
+    numbers: PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: it stands for a `&mut [f32]`, which may be sent; its methods leave it to the caller
+// that no range is written by one thread and used by another.
+unsafe impl Send for Shared<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for Shared<'_> {}
+
+impl<'a> Shared<'a> {
+    /// Shares `numbers`.
+    pub fn new(numbers: &'a mut [f32]) -> Shared<'a> {
+        Shared { start: numbers.as_mut_ptr(), len: numbers.len(), numbers: PhantomData }
+    }
+
+    /// The numbers `range`, for reading.
+    ///
+    /// # Safety
+    /// Nobody may write to them meanwhile.
+    ///
+    /// # Panics
+    /// If there are none such.
+    pub unsafe fn read(&self, range: Range<usize>) -> &'a [f32] {
+        assert!(range.start <= range.end && range.end <= self.len, "a range of shared numbers");
+        // SAFETY: in bounds, as just checked, and unwritten, as the caller promises.
+        unsafe { std::slice::from_raw_parts(self.start.add(range.start), range.len()) }
+    }
+
+    /// The numbers `range`, for writing.
+    ///
+    /// # Safety
+    /// Nobody else may use them meanwhile.
+    ///
+    /// # Panics
+    /// If there are none such.
+    #[allow(clippy::mut_from_ref, reason = "the caller promises that ranges do not overlap")]
+    pub unsafe fn write(&self, range: Range<usize>) -> &'a mut [f32] {
+        assert!(range.start <= range.end && range.end <= self.len, "a range of shared numbers");
+        // SAFETY: in bounds, as just checked, and nobody else's, as the caller promises.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+    use crate::threads::Workers;
+
+    /// Every chunk sees all of the phase before it: sums of sums come out right.
+    #[test]
+    fn phases_follow_each_other() {
+        for threads in 1..=5 {
+            let workers = Workers::new(threads).unwrap();
+            for _ in 0..200 {
+                let mut numbers = [1.0f32; 8 * 9];
+                let shared = Shared::new(&mut numbers);
+                workers.run(|| {
+                    in_phases(&[8; 8], |phase, chunk| {
+                        // SAFETY: a phase reads what the last one wrote and writes what follows.
+                        let (before, to) = unsafe {
+                            let at = (phase + 1) * 8 + chunk;
+                            (shared.read(phase * 8..phase * 8 + 8), shared.write(at..at + 1))
+                        };
+                        to[0] = before.iter().sum();
+                    });
+                });
+                assert_eq!(numbers[8 * 8..], [8f32.powi(8); 8], "{threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn a_panic_ends_the_call() {
+        let workers = Workers::new(3).unwrap();
+        let faulty = |phase, chunk| assert!((phase, chunk) != (1, 2), "chunk failed");
+        let call = || workers.run(|| in_phases(&[4, 4, 4], faulty));
+        assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
+    }
+}
