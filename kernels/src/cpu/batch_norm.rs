@@ -355,6 +355,55 @@ impl ChannelBlock for ImageGradients<'_> {
     }
 }
 
+/// dn = dy where `positive`, the result of a ReLU behind the batch norm, is above 0, else 0; and the
+/// sums of [`ImageGradients`] for dn.
+pub(super) struct MaskedGradients<'a> {
+    pub dy: &'a [f32],
+    pub positive: &'a [f32],
+    pub x: &'a [f32],
+    pub mean: &'a [f32],
+    pub inverse_deviation: &'a [f32],
+    pub dn: &'a mut [f32],
+    pub sums: &'a mut [f32],
+    pub xhat_sums: &'a mut [f32],
+}
+
+impl Kernel for MaskedGradients<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(mut self, s: S) {
+        channel_blocks(s, self.mean.len(), &mut self);
+    }
+}
+
+impl ChannelBlock for MaskedGradients<'_> {
+    #[inline(always)]
+    fn run<S: Simd, const VECTORS: usize>(&mut self, s: S, channel: usize) {
+        let zero = s.splat(0.0);
+        let means = load_channels::<S, VECTORS>(s, self.mean, channel);
+        let inverses = load_channels::<S, VECTORS>(s, self.inverse_deviation, channel);
+        let (mut sums, mut xhat_sums) = ([zero; VECTORS], [zero; VECTORS]);
+        let channels = self.mean.len();
+        let inputs = self.dy.chunks_exact(channels).zip(self.positive.chunks_exact(channels));
+        let pixels = inputs.zip(self.x.chunks_exact(channels));
+        for (((dy, positive), x), dn) in pixels.zip(self.dn.chunks_exact_mut(channels)) {
+            let (dy, positive) = (&dy[channel..], &positive[channel..]);
+            let (x, dn) = (&x[channel..], &mut dn[channel..]);
+            for i in 0..VECTORS {
+                let from = i * LANES;
+                let dy = s.load_slice(&dy[from..]);
+                let masked = s.select_gt(s.load_slice(&positive[from..]), zero, dy, zero);
+                s.store_slice(&mut dn[from..], masked);
+                let xhat = s.mul(s.sub(s.load_slice(&x[from..]), means[i]), inverses[i]);
+                sums[i] = s.add(sums[i], masked);
+                xhat_sums[i] = s.fma(masked, xhat, xhat_sums[i]);
+            }
+        }
+        store_channels(s, self.sums, channel, &sums);
+        store_channels(s, self.xhat_sums, channel, &xhat_sums);
+    }
+}
+
 /// dx = scale (dy - mean_dy - xhat mean_dy_xhat)
 pub(super) struct InputGradient<'a> {
     pub dy: &'a [f32],

@@ -16,12 +16,11 @@
 use std::ops::Range;
 
 use super::batch_norm::{
-    FACTORS, ImageGradients, ImageMoments, InputGradient, Normalise, gradient_factors, multiply,
+    FACTORS, ImageMoments, InputGradient, MaskedGradients, Normalise, gradient_factors, multiply,
     statistics,
 };
 use super::conv_pool::{Stage, bias_gradient};
 use super::conv2d::{Convolution, WeightSums};
-use super::elementwise::ReluBackward;
 use super::finish::Finish;
 use super::isa::Isa;
 use super::reduce::tree_of_slices;
@@ -221,8 +220,7 @@ impl Second<'_> {
                         bias_sums,
                         Some((&weights, &mut da)),
                     );
-                    self.isa.run(ReluBackward { y: &a, dy: &da, dx: dn });
-                    self.image_sums(range, dn, sums, xhat_sums);
+                    self.mask_and_sum(range, [&a, &da], dn, [sums, xhat_sums]);
                 }
                 stage.conv.finish(&weight_sums, part);
             },
@@ -244,16 +242,25 @@ impl Second<'_> {
         });
     }
 
-    /// The sums of dn and dn xhat of each of some images.
-    fn image_sums(&self, images: Range<usize>, dn: &[f32], sums: &mut [f32], xhat: &mut [f32]) {
+    /// dn, which is da where a is above 0, and its and dn xhat's sums of each of some images.
+    fn mask_and_sum(
+        &self,
+        images: Range<usize>,
+        [a, da]: [&[f32]; 2],
+        dn: &mut [f32],
+        [sums, xhat_sums]: [&mut [f32]; 2],
+    ) {
         let (len, channels) = (self.g.second.conv.image_len(), self.mean.len());
-        let sums = sums.chunks_exact_mut(channels).zip(xhat.chunks_exact_mut(channels));
-        for ((n, dy), (sums, xhat_sums)) in images.zip(dn.chunks_exact(len)).zip(sums) {
-            self.isa.run(ImageGradients {
-                dy,
+        let sums = sums.chunks_exact_mut(channels).zip(xhat_sums.chunks_exact_mut(channels));
+        for ((i, dn), (sums, xhat_sums)) in dn.chunks_exact_mut(len).enumerate().zip(sums) {
+            let (n, here) = (images.start + i, i * len..(i + 1) * len);
+            self.isa.run(MaskedGradients {
+                dy: &da[here.clone()],
+                positive: &a[here],
                 x: &self.z[n * len..(n + 1) * len],
                 mean: self.mean,
                 inverse_deviation: self.inverse_deviation,
+                dn,
                 sums,
                 xhat_sums,
             });

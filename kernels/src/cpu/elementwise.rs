@@ -100,10 +100,10 @@ pub fn relu_backward(_: &Elements, y: &[f32], dy: &[f32], dx: &mut [f32]) {
     });
 }
 
-pub(super) struct ReluBackward<'a> {
-    pub y: &'a [f32],
-    pub dy: &'a [f32],
-    pub dx: &'a mut [f32],
+struct ReluBackward<'a> {
+    y: &'a [f32],
+    dy: &'a [f32],
+    dx: &'a mut [f32],
 }
 
 impl Kernel for ReluBackward<'_> {

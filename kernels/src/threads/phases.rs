@@ -14,7 +14,7 @@ pub(crate) const MOST_PHASES: usize = 64;
 /// Threads beside the caller: small work has no use for more.
 const MOST_HELPERS: usize = 3;
 /// Looks at a counter before a thread lets others have its core.
-const SPINS: usize = 1000;
+const SPINS: usize = 400;
 
 /// Calls `work(phase, chunk)` for every chunk of every phase, the phases one after the other.
 ///

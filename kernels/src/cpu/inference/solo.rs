@@ -14,6 +14,9 @@ use crate::threads::phases::{MOST_PHASES, Shared, in_phases};
 /// Chunks of a phase whose rows or columns can be cut at will.
 const CHUNKS: usize = 6;
 
+/// A pool with fewer results than this is not cut.
+const LEN_TO_CUT: usize = 2048;
+
 /// What a phase does of its step.
 #[derive(Clone, Copy)]
 enum Part {
@@ -33,10 +36,19 @@ enum Part {
     Columns,
 }
 
+/// What is done before the next phase begins.
 struct Phase {
-    step: usize,
-    part: Part,
+    /// Parts of steps, one after the other in each chunk: several only where there is one chunk.
+    parts: Vec<(usize, Part)>,
     chunks: usize,
+}
+
+/// Adds a part to the last phase, if that and the part are one chunk, or as a phase of its own.
+fn add(phases: &mut Vec<Phase>, step: usize, part: Part, chunks: usize) {
+    match phases.last_mut() {
+        Some(last) if (last.chunks, chunks) == (1, 1) => last.parts.push((step, part)),
+        _ => phases.push(Phase { parts: vec![(step, part)], chunks }),
+    }
 }
 
 /// The phases of a network, and the working memory that they share.
@@ -93,7 +105,7 @@ impl Plan {
     pub fn new<'a>(steps: impl Iterator<Item = &'a Step>) -> Plan {
         let (mut phases, mut memory) = (Vec::new(), Memory::default());
         for (i, step) in steps.enumerate() {
-            let mut add = |part, chunks: usize| phases.push(Phase { step: i, part, chunks });
+            let mut add = |part, chunks: usize| add(&mut phases, i, part, chunks);
             match &step.what {
                 What::Conv { convolution: Convolution::Direct(direct), after, .. } => {
                     add(Part::Rows, direct.out_rows().min(CHUNKS));
@@ -118,7 +130,7 @@ impl Plan {
                 What::Affine { .. } | What::Relu | What::MaxPool(_) => add(Part::Whole, 1),
             }
             if let What::Conv { after: After { pool: Some(pool), .. }, .. } = &step.what {
-                phases.push(Phase { step: i, part: Part::Pool, chunks: pool.out_height().min(2) });
+                add(Part::Pool, if pool.out_image_len() < LEN_TO_CUT { 1 } else { 2 });
             }
             let result = &mut memory.results[i % 2];
             *result = (*result).max(step.output_len);
@@ -159,7 +171,9 @@ impl Plan {
         }
         in_phases(&chunks[..self.phases.len()], |phase, chunk| {
             let phase = &self.phases[phase];
-            run.chunk(phase.step, phase.part, chunk, phase.chunks);
+            for &(step, part) in &phase.parts {
+                run.chunk(step, part, chunk, phase.chunks);
+            }
         });
     }
 }
