@@ -412,6 +412,9 @@ impl ConvPool {
     }
 }
 
+/// The most terms that an output of a thin block's first convolution has.
+pub const THIN_DEPTH: usize = 16;
+
 /// A convolution with bias, batch norm and ReLU before a [`ConvPool`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -438,6 +441,19 @@ impl ConvBlock {
             epsilon: self.epsilon,
             momentum: self.momentum,
         }
+    }
+    /// Whether the first convolution is computed again where its result is needed, rather than
+    /// kept: it costs less than reading that from memory. Its weight gradient is then summed up
+    /// in another way, for which no input gradient may be wanted and no padding be there.
+    #[must_use]
+    pub fn is_thin(&self) -> bool {
+        let first = &self.first;
+        self.second.input_gradient == 0 && first.padding == 0 && first.depth() <= THIN_DEPTH
+    }
+    /// Numbers that are kept of the first convolution's result: all, or none of a thin block.
+    #[must_use]
+    pub fn kept_len(&self) -> usize {
+        if self.is_thin() { 0 } else { self.first.output_len() }
     }
     /// Numbers of the input gradient's buffer.
     #[must_use]

@@ -117,20 +117,20 @@ menu! {
         x: Real[g.conv.input_len()], w: Real[g.conv.weight_len()]
         => dx: Real[g.input_gradient_len()], dw: Real[g.conv.weight_len()],
         dbias: Real[g.conv.out_channels()]);
-    /// z = x ⋆ w1 + bias1 and its statistics; y and codes as of a `conv_pool_forward` of
+    /// z = x ⋆ w1 + bias1, which is not kept in a thin block, and its statistics; y and codes as of a `conv_pool_forward` of
     /// relu(batch norm of z)
     conv_block_forward(g: ConvBlock; x: Real[g.first.input_len()], w1: Real[g.first.weight_len()],
         bias1: Real[g.first.out_channels()], gamma: Real[g.first.out_channels()],
         beta: Real[g.first.out_channels()], w2: Real[g.second.conv.weight_len()],
         bias2: Real[g.second.conv.out_channels()]
-        => z: Real[g.first.output_len()], mean: Real[g.first.out_channels()],
+        => z: Real[g.kept_len()], mean: Real[g.first.out_channels()],
         inverse_deviation: Real[g.first.out_channels()], y: Real[g.second.output_len()],
         codes: u8[g.second.output_len()], running_mean: Real[g.first.out_channels()],
         running_variance: Real[g.first.out_channels()]);
     /// dx, if it is wanted, and the parameters' gradients but for bias1's, which is 0
     conv_block_backward(g: ConvBlock; dy: Real[g.second.output_len()],
         codes: u8[g.second.output_len()], x: Real[g.first.input_len()],
-        w1: Real[g.first.weight_len()], z: Real[g.first.output_len()],
+        w1: Real[g.first.weight_len()], bias1: Real[g.first.out_channels()], z: Real[g.kept_len()],
         gamma: Real[g.first.out_channels()], beta: Real[g.first.out_channels()],
         mean: Real[g.first.out_channels()], inverse_deviation: Real[g.first.out_channels()],
         w2: Real[g.second.conv.weight_len()]

@@ -76,10 +76,10 @@ cases! {
         pool_backward(r, fill, random_conv2d).directly()
     };
     conv_block_forward: BLOCK, |r, fill| {
-        block_forward(r, fill, random_conv2d, random_conv2d_of).directly()
+        block_forward(r, fill).directly()
     };
     conv_block_backward: BLOCK, |r, fill| {
-        block_backward(r, fill, random_conv2d, random_conv2d_of).directly()
+        block_backward(r, fill, false).directly()
     };
     bias_forward: SUM, |r, fill| {
         let g = random_channels(r);
@@ -195,6 +195,13 @@ fn winograd_forward() {
     check("conv2d_forward", &WINOGRAD, |r, fill| forward(r, fill, random_winograd));
 }
 
+/// In a thin block the first weight gradient is summed up in another order.
+#[test]
+fn thin_block_backward() {
+    let promise = Promise { bits: false, ..BLOCK };
+    check("conv_block_backward", &promise, |r, fill| block_backward(r, fill, true).directly());
+}
+
 #[test]
 fn winograd_pool_backward() {
     check("conv_pool_backward", &WINOGRAD_SUMS, |r, fill| pool_backward(r, fill, random_winograd));
@@ -250,23 +257,15 @@ fn pool_backward(r: &mut Random, fill: Fill, random: fn(&mut Random) -> Conv2d) 
         dbias: real_mut = unwritten(conv.out_channels()))
 }
 
-/// The second convolution of a block, for the first one's output.
-type RandomSecond = fn(&mut Random, &Conv2d) -> Option<Conv2d>;
-
-fn block_forward(
-    r: &mut Random,
-    fill: Fill,
-    random: fn(&mut Random) -> Conv2d,
-    second: RandomSecond,
-) -> Call {
-    let g = random_block(r, fill, random, second);
+fn block_forward(r: &mut Random, fill: Fill) -> Call {
+    let g = random_block(r, fill);
     let (first, second, channels) = (g.first, g.second.conv, g.first.out_channels());
     call!(conv_block_forward, g; x: real = r.reals(first.input_len(), fill),
         w1: real = r.reals(first.weight_len(), fill), bias1: real = r.reals(channels, fill),
         gamma: real = r.reals(channels, fill), beta: real = r.reals(channels, fill),
         w2: real = r.reals(second.weight_len(), fill),
         bias2: real = r.reals(second.out_channels(), fill)
-        => z: real_mut = unwritten(first.output_len()), mean: real_mut = unwritten(channels),
+        => z: real_mut = unwritten(g.kept_len()), mean: real_mut = unwritten(channels),
         inverse_deviation: real_mut = unwritten(channels),
         y: real_mut = unwritten(g.second.output_len()),
         codes: byte_mut = unwritten_bytes(g.second.output_len()),
@@ -274,18 +273,18 @@ fn block_forward(
         running_variance: real_mut = r.positives(channels, fill))
 }
 
-fn block_backward(
-    r: &mut Random,
-    fill: Fill,
-    random: fn(&mut Random) -> Conv2d,
-    second: RandomSecond,
-) -> Call {
-    let g = random_block(r, fill, random, second);
+fn block_backward(r: &mut Random, fill: Fill, thin: bool) -> Call {
+    let g = loop {
+        let g = random_block(r, fill);
+        if g.is_thin() == thin {
+            break g;
+        }
+    };
     let (first, second, channels) = (g.first, g.second.conv, g.first.out_channels());
     call!(conv_block_backward, g; dy: real = r.reals(g.second.output_len(), fill),
         codes: byte = random_codes(r, &g.second), x: real = r.reals(first.input_len(), fill),
-        w1: real = r.reals(first.weight_len(), fill), z: real = r.reals(first.output_len(), fill),
-        gamma: real = r.reals(channels, fill), beta: real = r.reals(channels, fill),
+        w1: real = r.reals(first.weight_len(), fill), bias1: real = r.reals(channels, fill),
+        z: real = r.reals(g.kept_len(), fill), gamma: real = r.reals(channels, fill), beta: real = r.reals(channels, fill),
         mean: real = r.reals(channels, fill), inverse_deviation: real = r.positives(channels, fill),
         w2: real = r.reals(second.weight_len(), fill)
         => dx: real_mut = unwritten(g.input_gradient_len()),
@@ -294,15 +293,10 @@ fn block_backward(
         dbias2: real_mut = unwritten(second.out_channels()))
 }
 
-fn random_block(
-    r: &mut Random,
-    fill: Fill,
-    random: fn(&mut Random) -> Conv2d,
-    second: RandomSecond,
-) -> ConvBlock {
+fn random_block(r: &mut Random, fill: Fill) -> ConvBlock {
     loop {
-        let first = random(r);
-        if let Some(conv) = second(r, &first) {
+        let first = random_conv2d(r);
+        if let Some(conv) = random_conv2d_of(r, &first) {
             let second = random_conv_pool(r, fill, conv);
             return ConvBlock { first, epsilon: 1e-3, momentum: 0.99, second };
         }

@@ -48,8 +48,8 @@ pub struct Settings {
 struct ConvBlock {
     g: geometry::ConvBlock,
     x: Buffer,
-    /// Of [`Parameters`] without the biases: `weight1`, gamma, beta, `weight2`.
-    parameters: [Buffer; 4],
+    /// Of [`Parameters`] without `bias2`: `weight1`, `bias1`, gamma, beta, `weight2`.
+    parameters: [Buffer; 5],
     z: Buffer,
     mean: Buffer,
     inverse_deviation: Buffer,
@@ -73,7 +73,7 @@ impl Tensor {
         let g = block_geometry(self, parameters, settings);
         let Parameters { weight1, bias1, gamma, beta, weight2, bias2 } = parameters;
         let channels = g.first.out_channels();
-        let mut z = self.buffer_for(g.first.output_len());
+        let mut z = self.buffer_for(g.kept_len());
         let mut mean = self.buffer_for(channels);
         let mut inverse_deviation = self.buffer_for(channels);
         let mut y = self.buffer_for(g.second.output_len());
@@ -100,7 +100,8 @@ impl Tensor {
         Tensor::from_op(output_shape(&g.second), y, &inputs, || ConvBlock {
             g,
             x: x.clone(),
-            parameters: [weight1, gamma, beta, weight2].map(|tensor| tensor.buffer().clone()),
+            parameters: [weight1, bias1, gamma, beta, weight2]
+                .map(|tensor| tensor.buffer().clone()),
             z,
             mean,
             inverse_deviation,
@@ -142,13 +143,14 @@ impl Backward for ConvBlock {
         let mut dbeta = slot(3, channels);
         let mut dweight2 = slot(4, g.second.conv.weight_len());
         let mut dbias2 = slot(5, g.second.conv.out_channels());
-        let [weight1, gamma, beta, weight2] = &self.parameters;
+        let [weight1, bias1, gamma, beta, weight2] = &self.parameters;
         conv_block_backward(
             g,
             &gradient,
             &self.codes,
             &self.x,
             weight1,
+            bias1,
             &self.z,
             gamma,
             beta,

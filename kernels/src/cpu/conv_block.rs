@@ -12,6 +12,12 @@
 //!
 //! Only z and dn are written to memory; a is computed again. All sums have the orders of the
 //! kernels of the menu that this stands for, so the bits are theirs.
+//!
+//! A *thin* block, whose first convolution costs less than reading its result from memory, keeps
+//! neither: z is computed again where it is needed, and since dz = scale (dn - m - xhat q) is
+//! linear in dn, 1 and xhat, so is dw1 in the sums of patches times these three. Round 1 adds
+//! them up, and round 2 is a few thousand multiplications. That rounds dw1 otherwise; all other
+//! bits stay.
 
 use std::ops::Range;
 
@@ -23,9 +29,10 @@ use super::conv_pool::{Stage, bias_gradient};
 use super::conv2d::{Convolution, WeightSums};
 use super::finish::Finish;
 use super::isa::Isa;
+use super::panels::PanelsView;
 use super::reduce::tree_of_slices;
 use super::scratch::Scratch;
-use crate::geometry::{ConvBlock, SHARD};
+use crate::geometry::{Conv2d, ConvBlock, SHARD, THIN_DEPTH};
 use crate::threads;
 
 /// z, its statistics, y and codes from x; the running statistics move.
@@ -48,66 +55,97 @@ pub fn conv_block_forward(
     running_variance: &mut [f32],
 ) {
     let isa = Isa::current();
-    convolve_and_gather(
-        isa,
-        g,
-        [x, w1, bias1],
-        z,
-        [&mut *mean, &mut *inverse_deviation],
-        [running_mean, running_variance],
-    );
+    let conv = Convolution::new(isa, &g.first);
+    let weights = conv.pack_forward(&g.first, w1);
+    let first = First { isa, g, conv, weights: weights.view(), x, bias: bias1 };
+    let batch = [&mut *mean, &mut *inverse_deviation];
+    first.statistics(z, batch, [running_mean, running_variance]);
+
     let stage = Stage::new(isa, &g.second);
     let weights = stage.conv.pack_forward(&g.second.conv, w2);
     let weights = weights.view();
     let mut scale = Scratch::new(gamma.len());
     let mut scale = scale.write();
     multiply(gamma, inverse_deviation, &mut scale);
-    let scale = &*scale;
+    let (scale, z) = (&*scale, &*z);
     let (len, out_len) = (g.second.conv.image_len(), stage.pool.out_image_len());
     let images = stage.conv.images_at_once();
     threads::chunks2((y, images * out_len), (codes, images * out_len), |task, y, codes| {
-        let (first, count) = (task * images, y.len() / out_len);
-        let z = &z[first * len..(first + count) * len];
+        let (start, count) = (task * images, y.len() / out_len);
         let mut a = Scratch::new(count * len);
         let mut a = a.write();
-        isa.run(Normalise { x: z, mean, scale, beta, relu: true, y: &mut a });
-        stage.forward(first, &a, &weights, bias2, y, codes);
+        first.with_z(z, start..start + count, |z| {
+            isa.run(Normalise { x: z, mean, scale, beta, relu: true, y: &mut a });
+        });
+        stage.forward(start, &a, &weights, bias2, y, codes);
     });
 }
 
-/// Round 1 forward: z = x ⋆ w1 + b1, and its statistics.
-fn convolve_and_gather(
+/// The first convolution.
+struct First<'a> {
     isa: Isa,
-    g: &ConvBlock,
-    [x, w, bias]: [&[f32]; 3],
-    z: &mut [f32],
-    batch: [&mut [f32]; 2],
-    running: [&mut [f32]; 2],
-) {
-    let (conv, channels) = (Convolution::new(isa, &g.first), g.first.out_channels());
-    let weights = conv.pack_forward(&g.first, w);
-    let weights = weights.view();
-    let mut means = Scratch::new(g.first.images() * channels);
-    let mut squares = Scratch::new(g.first.images() * channels);
-    let (mut means, mut squares) = (means.write(), squares.write());
-    let (len, out_len) = (g.first.image_len(), g.first.out_image_len());
-    let images = conv.images_at_once();
-    let few = images * channels;
-    threads::chunks3(
-        (z, images * out_len),
-        (&mut means, few),
-        (&mut squares, few),
-        |task, z, means, squares| {
-            let x = &x[task * images * len..];
-            let finish = Finish { bias, relu: false };
-            conv.forward(&weights, &x[..z.len() / out_len * len], finish, z);
-            let moments = means.chunks_exact_mut(channels).zip(squares.chunks_exact_mut(channels));
-            for (image, (means, squares)) in z.chunks_exact_mut(out_len).zip(moments) {
-                isa.run(ImageMoments { image, means, squares });
-            }
-        },
-    );
-    statistics(isa, &g.norm(), [&means, &squares], batch, running);
+    g: &'a ConvBlock,
+    conv: Convolution,
+    weights: PanelsView<'a>,
+    x: &'a [f32],
+    bias: &'a [f32],
+}
+
+impl First<'_> {
+    /// Round 1 forward: z, where it is kept, and its statistics.
+    fn statistics(&self, z: &mut [f32], batch: [&mut [f32]; 2], running: [&mut [f32]; 2]) {
+        let (g, channels) = (&self.g.first, self.bias.len());
+        let mut means = Scratch::new(g.images() * channels);
+        let mut squares = Scratch::new(g.images() * channels);
+        let (mut means, mut squares) = (means.write(), squares.write());
+        let out_len = g.out_image_len();
+        let images = self.conv.images_at_once();
+        let tasks = g.images().div_ceil(images);
+        let mut nothing = Scratch::new(tasks);
+        let mut nothing = nothing.write();
+        let kept = if z.is_empty() { (&mut *nothing, 1) } else { (z, images * out_len) };
+        let few = images * channels;
+        threads::chunks3(
+            kept,
+            (&mut means, few),
+            (&mut squares, few),
+            |task, z, means, squares| {
+                let range = task * images..task * images + means.len() / channels;
+                let mut scratch = Scratch::new(range.len() * out_len);
+                let mut scratch = scratch.write();
+                let z = if self.g.is_thin() { &mut *scratch } else { z };
+                self.convolve(range, z);
+                let moments =
+                    means.chunks_exact_mut(channels).zip(squares.chunks_exact_mut(channels));
+                for (image, (means, squares)) in z.chunks_exact_mut(out_len).zip(moments) {
+                    self.isa.run(ImageMoments { image, means, squares });
+                }
+            },
+        );
+        statistics(self.isa, &self.g.norm(), [&means, &squares], batch, running);
+    }
+
+    fn convolve(&self, images: Range<usize>, z: &mut [f32]) {
+        let finish = Finish { bias: self.bias, relu: false };
+        self.conv.forward(&self.weights, self.inputs(images), finish, z);
+    }
+
+    fn inputs(&self, images: Range<usize>) -> &[f32] {
+        let len = self.g.first.image_len();
+        &self.x[images.start * len..images.end * len]
+    }
+
+    /// Calls `body` with z of some images: read from `kept` or, in a thin block, computed again.
+    fn with_z(&self, kept: &[f32], images: Range<usize>, body: impl FnOnce(&[f32])) {
+        let len = self.g.first.out_image_len();
+        if !self.g.is_thin() {
+            return body(&kept[images.start * len..images.end * len]);
+        }
+        let mut z = Scratch::new(images.len() * len);
+        let mut z = z.write();
+        self.convolve(images, &mut z);
+        body(&z);
+    }
 }
 
 /// All gradients from dy and what the forward pass left.
@@ -118,6 +156,7 @@ pub fn conv_block_backward(
     codes: &[u8],
     x: &[f32],
     w1: &[f32],
+    bias1: &[f32],
     z: &[f32],
     gamma: &[f32],
     beta: &[f32],
@@ -132,23 +171,42 @@ pub fn conv_block_backward(
     dbias2: &mut [f32],
 ) {
     let isa = Isa::current();
+    let channels = gamma.len();
     let images = g.first.images();
-    let mut dn = Scratch::new(z.len());
-    let mut dn = dn.write();
-    let mut sums = Scratch::new(images * gamma.len());
-    let mut xhat_sums = Scratch::new(images * gamma.len());
+    let mut sums = Scratch::new(images * channels);
+    let mut xhat_sums = Scratch::new(images * channels);
     let (mut sums, mut xhat_sums) = (sums.write(), xhat_sums.write());
-    let mut scale = Scratch::new(gamma.len());
+    let mut scale = Scratch::new(channels);
     let mut scale = scale.write();
     multiply(gamma, inverse_deviation, &mut scale);
-    let second = Second { isa, g, dy, codes, z, beta, mean, inverse_deviation, scale: &scale };
-    second.gradients(w2, &mut dn, [&mut sums, &mut xhat_sums], dw2, dbias2);
+    let conv = Convolution::new(isa, &g.first);
+    let weights = conv.pack_forward(&g.first, w1);
+    let first = First { isa, g, conv, weights: weights.view(), x, bias: bias1 };
+    let norm = Norm { mean, inverse_deviation, scale: &scale, beta };
+    let second = Second { isa, g, dy, codes, z, first: &first, norm };
+    let mut left = Scratch::new(images.div_ceil(SHARD) * second.left_len());
+    let mut left = left.write();
+    second.gradients(w2, &mut left, [&mut sums, &mut xhat_sums], dw2, dbias2);
 
-    let mut factors = Scratch::new(FACTORS * gamma.len());
+    let mut factors = Scratch::new(FACTORS * channels);
     let mut factors = factors.write();
     let given = [gamma, mean, inverse_deviation];
     gradient_factors(isa, &g.norm(), [&sums, &xhat_sums], given, [dgamma, dbeta], &mut factors);
-    first_gradients(isa, g, [x, z, &dn, &factors], w1, dx, dw1);
+    if g.is_thin() {
+        thin_weight_gradient(isa, &left, &factors, dw1);
+    } else {
+        first_gradients(isa, g, [x, z, &left, &factors], w1, dx, dw1);
+    }
+}
+
+/// Batch norm as it was in the forward pass.
+#[derive(Clone, Copy)]
+struct Norm<'a> {
+    mean: &'a [f32],
+    inverse_deviation: &'a [f32],
+    /// gamma inverse_deviation
+    scale: &'a [f32],
+    beta: &'a [f32],
 }
 
 /// Round 1 backward: from y to the normalised numbers.
@@ -158,113 +216,222 @@ struct Second<'a> {
     dy: &'a [f32],
     codes: &'a [u8],
     z: &'a [f32],
-    beta: &'a [f32],
-    mean: &'a [f32],
-    inverse_deviation: &'a [f32],
-    scale: &'a [f32],
+    first: &'a First<'a>,
+    norm: Norm<'a>,
 }
 
 impl Second<'_> {
-    /// dn, each image's sums of dn and of dn xhat, dw2 and dbias2.
+    /// What a shard leaves for round 2: dn of its images or, in a thin block, the sums of
+    /// [`ThinSums`].
+    fn left_len(&self) -> usize {
+        match self.g.is_thin() {
+            true => ThinSums::len(self.g),
+            false => SHARD * self.g.second.conv.image_len(),
+        }
+    }
+
+    /// What each shard leaves, each image's sums of dn and of dn xhat, dw2 and dbias2.
     fn gradients(
         &self,
         w: &[f32],
-        dn: &mut [f32],
+        left: &mut [f32],
         [sums, xhat_sums]: [&mut [f32]; 2],
         dw: &mut [f32],
         dbias: &mut [f32],
     ) {
-        let (g, channels) = (&self.g.second, self.mean.len());
+        let (g, channels) = (&self.g.second, self.norm.mean.len());
         let stage = Stage::new(self.isa, g);
         let weights = stage.conv.pack_backward(&g.conv, w);
         let weights = weights.view();
-        let len = g.conv.image_len();
         let shards = g.conv.images().div_ceil(SHARD);
         let mut parts = Scratch::new(shards * w.len());
         let mut parts = parts.write();
         let mut bias_sums = Scratch::new(g.conv.images() * dbias.len());
         let mut bias_sums = bias_sums.write();
-        let outputs = dbias.len();
-        let images = stage.conv.images_at_once();
         threads::chunks5(
-            (dn, SHARD * len),
+            (left, self.left_len()),
             (sums, SHARD * channels),
             (xhat_sums, SHARD * channels),
             (&mut parts, w.len()),
-            (&mut bias_sums, SHARD * outputs),
-            |shard, dn, sums, xhat_sums, part, bias_sums| {
-                let mut weight_sums = Scratch::new(stage.conv.sums_len(&g.conv));
-                let mut weight_sums = weight_sums.write();
-                let mut first = shard * SHARD;
-                let few = dn.chunks_mut(images * len).zip(bias_sums.chunks_mut(images * outputs));
-                let few = few.zip(sums.chunks_mut(images * channels));
-                for (((dn, bias_sums), sums), xhat_sums) in
-                    few.zip(xhat_sums.chunks_mut(images * channels))
-                {
-                    let range = first..first + dn.len() / len;
-                    first = range.end;
-                    let mut a = Scratch::new(dn.len());
-                    let mut a = a.write();
-                    self.normalised(range.clone(), &mut a);
-                    let mut da = Scratch::new(dn.len());
-                    let mut da = da.write();
-                    let out_len = stage.pool.out_image_len();
-                    let out = range.start * out_len..range.end * out_len;
-                    stage.backward(
-                        (&self.dy[out.clone()], &self.codes[out]),
-                        WeightSums {
-                            x: &a,
-                            sums: &mut weight_sums,
-                            begin: range.start == shard * SHARD,
-                        },
-                        bias_sums,
-                        Some((&weights, &mut da)),
-                    );
-                    self.mask_and_sum(range, [&a, &da], dn, [sums, xhat_sums]);
-                }
-                stage.conv.finish(&weight_sums, part);
+            (&mut bias_sums, SHARD * dbias.len()),
+            |shard, left, sums, xhat_sums, part, bias_sums| {
+                let out = ShardOut { left, sums, xhat_sums, bias_sums };
+                self.shard(&stage, &weights, shard, out, part);
             },
         );
         tree_of_slices(self.isa, &parts, w.len(), dw);
         bias_gradient(self.isa, &bias_sums, dbias);
     }
 
-    /// a = relu(norm(z)) of some images.
-    fn normalised(&self, images: Range<usize>, a: &mut [f32]) {
-        let len = self.g.second.conv.image_len();
-        self.isa.run(Normalise {
-            x: &self.z[images.start * len..images.end * len],
-            mean: self.mean,
-            scale: self.scale,
-            beta: self.beta,
-            relu: true,
-            y: a,
-        });
+    /// Round 1 for the images of a shard.
+    fn shard(
+        &self,
+        stage: &Stage,
+        weights: &PanelsView,
+        shard: usize,
+        out: ShardOut,
+        part: &mut [f32],
+    ) {
+        let (g, channels) = (&self.g.second.conv, self.norm.mean.len());
+        let (len, out_len) = (g.image_len(), stage.pool.out_image_len());
+        let at_once = stage.conv.images_at_once();
+        let mut weight_sums = Scratch::new(stage.conv.sums_len(g));
+        let mut weight_sums = weight_sums.write();
+        let mut thin = self.g.is_thin().then(|| ThinSums::new(self.first));
+        let all = shard * SHARD..g.images().min((shard + 1) * SHARD);
+        for start in all.clone().step_by(at_once) {
+            let images = start..all.end.min(start + at_once);
+            let here = start - all.start..images.end - all.start;
+            let outputs = images.start * out_len..images.end * out_len;
+            let of = |len: usize| here.start * len..here.end * len;
+            let [mut a, mut da, mut masked] = [(); 3].map(|()| Scratch::new(here.len() * len));
+            let (mut a, mut da, mut masked) = (a.write(), da.write(), masked.write());
+            self.first.with_z(self.z, images.clone(), |z| {
+                let Norm { mean, scale, beta, .. } = self.norm;
+                self.isa.run(Normalise { x: z, mean, scale, beta, relu: true, y: &mut a });
+                stage.backward(
+                    (&self.dy[outputs.clone()], &self.codes[outputs]),
+                    WeightSums { x: &a, sums: &mut weight_sums, begin: here.start == 0 },
+                    &mut out.bias_sums[of(g.out_channels())],
+                    Some((weights, &mut da)),
+                );
+                let dn = if thin.is_some() { &mut *masked } else { &mut out.left[of(len)] };
+                let sums = [&mut out.sums[of(channels)], &mut out.xhat_sums[of(channels)]];
+                self.mask_and_sum([&a, &da, z], dn, sums);
+                if let Some(thin) = &mut thin {
+                    thin.add(self.norm, images, here.start == 0, z, dn);
+                }
+            });
+        }
+        stage.conv.finish(&weight_sums, part);
+        if let Some(thin) = thin {
+            thin.write(out.left);
+        }
     }
 
     /// dn, which is da where a is above 0, and its and dn xhat's sums of each of some images.
     fn mask_and_sum(
         &self,
-        images: Range<usize>,
-        [a, da]: [&[f32]; 2],
+        [a, da, z]: [&[f32]; 3],
         dn: &mut [f32],
         [sums, xhat_sums]: [&mut [f32]; 2],
     ) {
-        let (len, channels) = (self.g.second.conv.image_len(), self.mean.len());
+        let (len, channels) = (self.g.second.conv.image_len(), self.norm.mean.len());
         let sums = sums.chunks_exact_mut(channels).zip(xhat_sums.chunks_exact_mut(channels));
         for ((i, dn), (sums, xhat_sums)) in dn.chunks_exact_mut(len).enumerate().zip(sums) {
-            let (n, here) = (images.start + i, i * len..(i + 1) * len);
+            let here = i * len..(i + 1) * len;
             self.isa.run(MaskedGradients {
                 dy: &da[here.clone()],
-                positive: &a[here],
-                x: &self.z[n * len..(n + 1) * len],
-                mean: self.mean,
-                inverse_deviation: self.inverse_deviation,
+                positive: &a[here.clone()],
+                x: &z[here],
+                mean: self.norm.mean,
+                inverse_deviation: self.norm.inverse_deviation,
                 dn,
                 sums,
                 xhat_sums,
             });
         }
+    }
+}
+
+/// Where a shard's results go.
+struct ShardOut<'a> {
+    left: &'a mut [f32],
+    sums: &'a mut [f32],
+    xhat_sums: &'a mut [f32],
+    bias_sums: &'a mut [f32],
+}
+
+/// The sums over a shard's patches that dw1 of a thin block is made of: patches times dn, patches
+/// times xhat, and patches alone.
+struct ThinSums<'a> {
+    first: &'a First<'a>,
+    of_dn: Scratch,
+    of_xhat: Scratch,
+    /// One number a tap and channel.
+    patches: [f64; THIN_DEPTH],
+}
+
+impl<'a> ThinSums<'a> {
+    /// Numbers of the three sums together.
+    fn len(g: &ConvBlock) -> usize {
+        2 * g.first.weight_len() + g.first.depth()
+    }
+
+    fn new(first: &'a First<'a>) -> Self {
+        let len = first.conv.sums_len(&first.g.first);
+        let [of_dn, of_xhat] = [(); 2].map(|()| Scratch::new(len));
+        ThinSums { first, of_dn, of_xhat, patches: [0.0; THIN_DEPTH] }
+    }
+
+    /// Adds some images, of which z and dn are given; `begin` says that they are the first.
+    fn add(&mut self, norm: Norm, images: Range<usize>, begin: bool, z: &[f32], dn: &[f32]) {
+        let First { isa, conv, .. } = self.first;
+        let x = self.first.inputs(images);
+        let mut zero = Scratch::zeros(norm.mean.len());
+        let zero = zero.write();
+        let mut xhat = Scratch::new(z.len());
+        let mut xhat = xhat.write();
+        isa.run(Normalise {
+            x: z,
+            mean: norm.mean,
+            scale: norm.inverse_deviation,
+            beta: &zero,
+            relu: false,
+            y: &mut xhat,
+        });
+        conv.backward(dn, Some(WeightSums { x, sums: &mut self.of_dn.write(), begin }), None);
+        conv.backward(&xhat, Some(WeightSums { x, sums: &mut self.of_xhat.write(), begin }), None);
+        add_patches(&self.first.g.first, x, &mut self.patches);
+    }
+
+    fn write(self, to: &mut [f32]) {
+        let (of_dn, rest) = to.split_at_mut(self.first.g.first.weight_len());
+        let (of_xhat, patches) = rest.split_at_mut(of_dn.len());
+        self.first.conv.finish(&self.of_dn.read(), of_dn);
+        self.first.conv.finish(&self.of_xhat.read(), of_xhat);
+        for (to, sum) in patches.iter_mut().zip(self.patches) {
+            *to = sum as f32;
+        }
+    }
+}
+
+/// Adds the patches of some images to `sums`, a number a tap and channel.
+fn add_patches(g: &Conv2d, x: &[f32], sums: &mut [f64; THIN_DEPTH]) {
+    let row_len = g.kernel_width() * g.in_channels();
+    let line = g.width() * g.in_channels();
+    for image in x.chunks_exact(g.image_len()) {
+        for row in 0..g.out_height() {
+            let mut of_row = [0.0f32; THIN_DEPTH];
+            for column in 0..g.out_width() {
+                let start = row * g.stride() * line + column * g.stride() * g.in_channels();
+                for (tap, sums) in of_row[..g.depth()].chunks_exact_mut(row_len).enumerate() {
+                    let patch = &image[start + tap * line..][..row_len];
+                    sums.iter_mut().zip(patch).for_each(|(sum, x)| *sum += x);
+                }
+            }
+            sums.iter_mut().zip(of_row).for_each(|(sum, of_row)| *sum += f64::from(of_row));
+        }
+    }
+}
+
+/// Round 2 backward of a thin block: dw1 = scale (sums of dn - m sums of 1 - q sums of xhat) with
+/// the means m of dn and q of dn xhat, from what the shards left.
+fn thin_weight_gradient(isa: Isa, left: &[f32], factors: &[f32], dw: &mut [f32]) {
+    let channels = factors.len() / FACTORS;
+    let depth = dw.len() / channels;
+    let mut total = Scratch::new(2 * dw.len() + depth);
+    let mut total = total.write();
+    let len = total.len();
+    tree_of_slices(isa, left, len, &mut total);
+    let (of_dn, rest) = total.split_at(dw.len());
+    let (of_xhat, patches) = rest.split_at(dw.len());
+    let factor = |i: usize, c: usize| f64::from(factors[i * channels + c]);
+    for (i, dw) in dw.iter_mut().enumerate() {
+        let (tap, c) = (i / channels, i % channels);
+        let (scale, mean_dn, minus_mean_dn_xhat) = (factor(2, c), factor(3, c), factor(4, c));
+        let centred = f64::from(of_dn[i]) - mean_dn * f64::from(patches[tap]);
+        *dw = (scale * (centred + minus_mean_dn_xhat * f64::from(of_xhat[i]))) as f32;
     }
 }
 

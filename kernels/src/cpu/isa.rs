@@ -140,7 +140,8 @@ pub(crate) fn tile_rows_limit() -> usize {
 }
 
 /// Calls `body` with `isa` in force, and with matrix tiles of at most `tile_rows` rows: for
-/// tests and benchmarks that compare paths. Tile heights change no bit of any result; nor
+/// tests and benchmarks that compare paths. What else the thread's pool does meanwhile may be
+/// forced too, since a thread that waits takes up other work. Tile heights change no bit of any result; nor
 /// do instruction sets with a fused multiply-add.
 ///
 /// # Panics

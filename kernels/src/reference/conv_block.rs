@@ -7,7 +7,7 @@ use super::{
     conv_pool_forward, conv2d_backward_input, conv2d_backward_weight, conv2d_forward,
     relu_backward, relu_forward,
 };
-use crate::geometry::{Channels, ConvBlock, ConvPool, Elements};
+use crate::geometry::{BatchNorm, Channels, ConvBlock, ConvPool, Elements};
 
 /// z = x ⋆ w1 + bias1 with its statistics; y and codes from a = relu(norm(z)).
 #[allow(clippy::too_many_arguments, reason = "the operands of the menu")]
@@ -29,10 +29,11 @@ pub fn conv_block_forward<T: Real>(
     running_variance: &mut [T],
 ) {
     let norm = g.norm();
-    let mut convolved = vec![T::zero(); z.len()];
-    conv2d_forward(&g.first, x, w1, &mut convolved);
-    let (images, pixels, channels) = (norm.images, norm.pixels, norm.channels);
-    bias_forward(&Channels { images, pixels, channels }, &convolved, bias1, z);
+    let convolved = convolve(g, x, w1, bias1);
+    if !g.is_thin() {
+        z.copy_from_slice(&convolved);
+    }
+    let z = &convolved[..];
     let [mut normal, mut a] = [(); 2].map(|()| vec![T::zero(); z.len()]);
     batch_norm_forward(
         &norm,
@@ -49,6 +50,15 @@ pub fn conv_block_forward<T: Real>(
     conv_pool_forward(&g.second, &a, w2, bias2, y, codes);
 }
 
+/// z = x ⋆ w1 + bias1
+fn convolve<T: Real>(g: &ConvBlock, x: &[T], w1: &[T], bias1: &[T]) -> Vec<T> {
+    let [mut convolved, mut z] = [(); 2].map(|()| vec![T::zero(); g.first.output_len()]);
+    conv2d_forward(&g.first, x, w1, &mut convolved);
+    let BatchNorm { images, pixels, channels, .. } = g.norm();
+    bias_forward(&Channels { images, pixels, channels }, &convolved, bias1, &mut z);
+    z
+}
+
 /// All gradients from dy and what the forward pass left.
 #[allow(clippy::too_many_arguments, reason = "the operands of the menu")]
 pub fn conv_block_backward<T: Real>(
@@ -57,6 +67,7 @@ pub fn conv_block_backward<T: Real>(
     codes: &[u8],
     x: &[T],
     w1: &[T],
+    bias1: &[T],
     z: &[T],
     gamma: &[T],
     beta: &[T],
@@ -71,6 +82,8 @@ pub fn conv_block_backward<T: Real>(
     dbias2: &mut [T],
 ) {
     let norm = g.norm();
+    let again = if g.is_thin() { convolve(g, x, w1, bias1) } else { z.to_vec() };
+    let z = &again[..];
     let elements = Elements { len: z.len() as u32 };
     let [mut normal, mut a, mut da, mut dn, mut dz] = [(); 5].map(|()| vec![T::zero(); z.len()]);
     normalise(&norm, z, [gamma, beta, mean, inverse_deviation], &mut normal);

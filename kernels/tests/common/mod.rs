@@ -1,7 +1,5 @@
 //! Random calls of kernels, and the checks that every call must pass.
 
-use std::sync::OnceLock;
-
 use toile_kernels::rng::Stream;
 use toile_kernels::threads::Workers;
 use toile_kernels::{Buffer, Device, Isa, Kind, with_direct_convolution, with_forced};
@@ -332,8 +330,16 @@ fn check_paths(about: &str, promise: &Promise, call: &Call, isa: Isa, expected: 
         let found = bits(&call.run_cpu(isa, tile_rows));
         assert_same(&found, expected, &format!("{about}: {isa} with tiles of {tile_rows} rows"));
     }
-    static WORKERS: OnceLock<[Workers; 3]> = OnceLock::new();
-    for workers in WORKERS.get_or_init(|| [1, 2, 3].map(|n| Workers::new(n).unwrap())) {
+    // A pool a test: a worker that waits may take up another test's call, and what is forced on
+    // the thread would be forced on that as well.
+    thread_local! {
+        static WORKERS: [Workers; 3] = [1, 2, 3].map(|n| Workers::new(n).unwrap());
+    }
+    WORKERS.with(|all| check_threads(about, all, call, isa, expected));
+}
+
+fn check_threads(about: &str, workers: &[Workers], call: &Call, isa: Isa, expected: &[Vec<u32>]) {
+    for workers in workers {
         let found = workers.run(|| bits(&call.run_cpu(isa, usize::MAX)));
         assert_same(&found, expected, &format!("{about}: {isa} on {} threads", workers.count()));
     }
