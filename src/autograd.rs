@@ -92,6 +92,37 @@ struct Slot {
 }
 
 impl GradientSlots {
+    /// A slot for each input of the operation `op`. (One list of slots serves a whole backward.)
+    fn prepare(
+        &mut self,
+        op: &'static str,
+        inputs: &[Option<Arc<Node>>],
+        pending: &BTreeMap<u64, Pending>,
+    ) {
+        let slot = |(i, node): (usize, &Option<Arc<Node>>)| {
+            let is_first = |node: &&Arc<Node>| {
+                let earlier = inputs[..i].iter().flatten().any(|other| other.id == node.id);
+                !earlier && !pending.contains_key(&node.id)
+            };
+            let place = node.as_ref().filter(is_first).and_then(|node| node.place().cloned());
+            Slot { node: node.clone(), place, written: None, shared: false }
+        };
+        self.op = op;
+        self.slots.extend(inputs.iter().enumerate().map(slot));
+    }
+
+    /// Checks that every wanted gradient was written.
+    #[track_caller]
+    fn check_written(&self) {
+        for (i, slot) in self.slots.iter().enumerate() {
+            assert!(
+                slot.node.is_none() || slot.written.is_some(),
+                "{}: backward gave no gradient for input {i}, which wants one",
+                self.op
+            );
+        }
+    }
+
     /// Whether input `i` wants a gradient. One that does must get it.
     #[must_use]
     pub fn wants(&self, i: usize) -> bool {
@@ -168,6 +199,7 @@ pub fn backward(output: &Tensor, gradient: Buffer) -> Gradients {
     let mut found = BTreeMap::new();
     let mut pending = BTreeMap::new();
     pending.insert(node.id, Pending { node, gradient, shared: true });
+    let mut slots = GradientSlots { slots: Vec::new(), op: "" };
     while let Some((id, Pending { node, gradient, .. })) = pending.pop_last() {
         let NodeKind::Operation { inputs, op } = &node.kind else {
             found.insert(id, gradient);
@@ -175,40 +207,14 @@ pub fn backward(output: &Tensor, gradient: Buffer) -> Gradients {
         };
         let op = op.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let op = op.expect("backward: this graph was taken apart by an earlier backward");
-        for slot in run(op, inputs, gradient, &pending) {
+        slots.prepare(op.name(), inputs, &pending);
+        op.backward(gradient, &mut slots);
+        slots.check_written();
+        for slot in slots.slots.drain(..) {
             collect(&mut pending, slot);
         }
     }
     Gradients(found)
-}
-
-/// Runs one operation's backward and checks that every wanted gradient was written.
-#[track_caller]
-fn run(
-    op: Box<dyn Backward>,
-    inputs: &[Option<Arc<Node>>],
-    gradient: Buffer,
-    pending: &BTreeMap<u64, Pending>,
-) -> Vec<Slot> {
-    let name = op.name();
-    let slot = |(i, node): (usize, &Option<Arc<Node>>)| {
-        let is_first = |node: &&Arc<Node>| {
-            let earlier = inputs[..i].iter().flatten().any(|other| other.id == node.id);
-            !earlier && !pending.contains_key(&node.id)
-        };
-        let place = node.as_ref().filter(is_first).and_then(|node| node.place().cloned());
-        Slot { node: node.clone(), place, written: None, shared: false }
-    };
-    let slots = inputs.iter().enumerate().map(slot).collect();
-    let mut slots = GradientSlots { slots, op: name };
-    op.backward(gradient, &mut slots);
-    for (i, slot) in slots.slots.iter().enumerate() {
-        assert!(
-            slot.node.is_none() || slot.written.is_some(),
-            "{name}: backward gave no gradient for input {i}, which wants one"
-        );
-    }
-    slots.slots
 }
 
 /// Puts a slot's gradient where it belongs: alone, or added to what other users gave.

@@ -77,9 +77,11 @@ impl Shape {
     #[must_use]
     #[track_caller]
     pub fn batch(&self, images: usize) -> Shape {
-        let mut sizes = vec![images];
-        sizes.extend_from_slice(self.dims());
-        Shape::new(&sizes)
+        assert!(self.rank < Shape::MAX_RANK, "{self} has no place for another dimension");
+        let mut dims = [1; Shape::MAX_RANK];
+        dims[0] = images;
+        dims[1..=self.rank].copy_from_slice(self.dims());
+        Shape { dims, rank: self.rank + 1 }
     }
 
     /// The sizes as an array of N.

@@ -1,15 +1,21 @@
-//! Blocks of memory: aligned, taken from and returned to a free list by size class, and lent out
+//! Blocks of memory: aligned, taken from and returned to free lists by size class, and lent out
 //! in ranges that are checked against each other at run time.
 //!
-//! Training asks for the same sizes in every step, so after the first step the free list serves
-//! all of them and the allocator sees none.
+//! Training asks for the same sizes in every epoch, so after the first one the free lists serve
+//! all of them and the allocator sees none. That must hold whichever worker runs which task, so
+//! a task's working memory comes from a list of its worker's, and a block that is missing there
+//! is made for every worker. (The system backs a block with memory only when it is used.)
+
+mod ledger;
 
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
-use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 use std::ptr::NonNull;
 use std::sync::Mutex;
+
+use crate::threads::{self, MAX_THREADS};
+use ledger::{Ledger, Loan};
 
 /// Every block starts on a cache line, so a 64-byte vector at its start never crosses one.
 const ALIGNMENT: usize = 64;
@@ -28,50 +34,40 @@ unsafe impl Plain for u8 {}
 // SAFETY: as above.
 unsafe impl Plain for u32 {}
 
-/// A block that no one uses at present.
-struct Unused(NonNull<u8>);
+/// A block that no one uses at present. It holds the next one of its list.
+struct Unused(NonNull<Option<Unused>>);
 // SAFETY: an unused block is a plain address that only its holder touches.
 unsafe impl Send for Unused {}
 
-/// Unused blocks by size class.
-#[derive(Default)]
-struct FreeList(Vec<Vec<Unused>>);
+/// Unused blocks by size class. As a list needs no memory but theirs, none is taken to keep them.
+struct FreeList([Option<Unused>; CLASSES]);
 
 impl FreeList {
-    const EMPTY: FreeList = FreeList(Vec::new());
+    const EMPTY: FreeList = FreeList([const { None }; CLASSES]);
 
-    fn pop(&mut self, class: usize) -> Option<Unused> {
-        self.0.get_mut(class).and_then(Vec::pop)
+    fn pop(&mut self, class: usize) -> Option<NonNull<u8>> {
+        let Unused(first) = self.0[class].take()?;
+        // SAFETY: `push` wrote the next one there, and nobody used the block since.
+        self.0[class] = unsafe { first.read() };
+        Some(first.cast())
     }
 
-    fn push(&mut self, class: usize, unused: Unused) {
-        if self.0.len() <= class {
-            self.0.resize_with(class + 1, Vec::new);
-        }
-        self.0[class].push(unused);
+    fn push(&mut self, class: usize, start: NonNull<u8>) {
+        let first = start.cast();
+        // SAFETY: a block has at least 256 bytes, aligned to 64, and nobody uses this one.
+        unsafe { first.write(self.0[class].take()) };
+        self.0[class] = Some(Unused(first));
     }
 }
 
-/// The unused blocks that any thread may take.
+/// The unused blocks of results and of working memory outside of tasks.
 static SHARED: Mutex<FreeList> = Mutex::new(FreeList::EMPTY);
 
-/// The unused blocks of a thread's own working memory, which are in its core's cache. A thread
-/// that ends leaves them to all.
-#[derive(Default)]
-struct Own(FreeList);
+/// The unused blocks of tasks, by the place of their worker, in whose core's cache they are.
+static OWN: [Mutex<FreeList>; MAX_THREADS] = [const { Mutex::new(FreeList::EMPTY) }; MAX_THREADS];
 
-impl Drop for Own {
-    fn drop(&mut self) {
-        let mut shared = lock(&SHARED);
-        for (class, blocks) in self.0.0.drain(..).enumerate() {
-            blocks.into_iter().for_each(|unused| shared.push(class, unused));
-        }
-    }
-}
-
-thread_local! {
-    static OWN: RefCell<Own> = RefCell::default();
-}
+/// How many size classes there are: four to a doubling.
+const CLASSES: usize = 4 * usize::BITS as usize;
 
 /// The size class of `bytes` and the size that its blocks have. Four classes to a doubling: at
 /// most a fifth of a block lies idle.
@@ -83,8 +79,26 @@ fn size_class(bytes: usize) -> (usize, usize) {
     (4 * exponent + step, (1 << exponent) + step * quarter)
 }
 
-fn layout(size: usize) -> Layout {
-    Layout::from_size_align(size, ALIGNMENT).expect("a block is smaller than the address space")
+/// A new block of `size` bytes, at least 256.
+fn allocate(size: usize) -> NonNull<u8> {
+    let layout = Layout::from_size_align(size, ALIGNMENT);
+    let layout = layout.expect("a block is smaller than the address space");
+    assert!(size >= 256, "no block is smaller than its class");
+    // SAFETY: the size is not 0.
+    NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// A block of `class` for a task of the worker at `place`. If there is none, every worker gets
+/// one: a task needs the same blocks whoever runs it, so what one lacked, no one lacks later.
+/// (Only what workers of an earlier, smaller pool left may hide from one that others lack it.)
+fn take_own(place: usize, class: usize, size: usize) -> NonNull<u8> {
+    let unused = lock(&OWN[place]).pop(class);
+    unused.unwrap_or_else(|| {
+        for other in (0..threads::count_here()).filter(|&other| other != place) {
+            lock(&OWN[other]).push(class, allocate(size));
+        }
+        allocate(size)
+    })
 }
 
 /// A block of memory, all of it initialised at all times.
@@ -92,10 +106,10 @@ pub struct Block {
     start: NonNull<u8>,
     /// Bytes that may be used.
     bytes: usize,
-    /// Whether the block goes back to the thread that drops it, and not to all.
-    is_own: bool,
+    /// The place of the worker whose tasks it goes back to; none if it goes back to all.
+    home: Option<usize>,
     /// What is lent out at present.
-    loans: Mutex<Vec<Loan>>,
+    loans: Mutex<Ledger>,
 }
 
 // SAFETY: `start` is owned by the block, and `lend` hands out overlapping ranges only to readers.
@@ -103,44 +117,35 @@ unsafe impl Send for Block {}
 // SAFETY: as above; the ledger of loans is behind a mutex.
 unsafe impl Sync for Block {}
 
-#[derive(PartialEq)]
-struct Loan {
-    bytes: Range<usize>,
-    writes: bool,
-}
-
 impl Block {
     /// A block of at least `bytes` bytes whose content is unspecified (but initialised).
     ///
     /// # Panics
     /// If no memory is that large.
     pub fn new(bytes: usize) -> Block {
-        Block::take(bytes, false)
+        Block::take(bytes, None)
     }
 
-    /// The same for working memory that the thread which asks will drop: preferably a block that
-    /// it used before, since that is in its core's cache.
+    /// The same for working memory. Inside a task it is a block that this worker used before,
+    /// since that is in its core's cache.
     ///
     /// # Panics
     /// If no memory is that large.
     pub fn own(bytes: usize) -> Block {
-        Block::take(bytes, true)
+        Block::take(bytes, threads::place_of_task())
     }
 
-    fn take(bytes: usize, is_own: bool) -> Block {
+    fn take(bytes: usize, home: Option<usize>) -> Block {
         assert!(bytes <= isize::MAX as usize / 2, "no memory holds a block of {bytes} bytes");
         let (class, size) = size_class(bytes);
-        let own = is_own.then(|| OWN.with_borrow_mut(|own| own.0.pop(class))).flatten();
-        let unused = own.or_else(|| lock(&SHARED).pop(class));
-        let start = unused.map_or_else(
-            || {
-                // SAFETY: up to the size just checked, `size_class` returns at least 256.
-                let start = unsafe { alloc_zeroed(layout(size)) };
-                NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout(size)))
-            },
-            |unused| unused.0,
-        );
-        Block { start, bytes, is_own, loans: Mutex::default() }
+        let start = match home {
+            Some(place) => take_own(place, class, size),
+            None => {
+                let unused = lock(&SHARED).pop(class);
+                unused.unwrap_or_else(|| allocate(size))
+            }
+        };
+        Block { start, bytes, home, loans: Mutex::default() }
     }
 
     /// Lends elements `range` for reading.
@@ -173,16 +178,8 @@ impl Block {
             self.bytes
         );
         let bytes = range.start * size..range.end * size;
-        let mut loans = lock(&self.loans);
-        let clash = |l: &Loan| {
-            let common = l.bytes.start.max(bytes.start)..l.bytes.end.min(bytes.end);
-            (l.writes || writes) && !common.is_empty()
-        };
-        assert!(
-            !loans.iter().any(clash),
-            "a buffer shares memory with another that is written at the same time"
-        );
-        loans.push(Loan { bytes: bytes.clone(), writes });
+        let lent = lock(&self.loans).add(Loan { bytes: bytes.clone(), writes });
+        assert!(lent, "a buffer shares memory with another that is written at the same time");
         bytes
     }
 }
@@ -190,12 +187,8 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         let (class, _) = size_class(self.bytes);
-        let unused = || Unused(self.start);
-        let own = |own: &RefCell<Own>| own.borrow_mut().0.push(class, unused());
-        // A thread that is about to end has no list of its own any more.
-        if !self.is_own || OWN.try_with(own).is_err() {
-            lock(&SHARED).push(class, unused());
-        }
+        let list = self.home.map_or(&SHARED, |place| &OWN[place]);
+        lock(list).push(class, self.start);
     }
 }
 
@@ -245,10 +238,7 @@ impl<T> Lent<'_, T> {
         (self.bytes.end - self.bytes.start) / size_of::<T>()
     }
     fn give_back(&self, writes: bool) {
-        let loan = Loan { bytes: self.bytes.clone(), writes };
-        let mut loans = lock(&self.block.loans);
-        let position = loans.iter().position(|l| *l == loan).expect("a loan stays on the ledger");
-        loans.swap_remove(position);
+        lock(&self.block.loans).remove(&Loan { bytes: self.bytes.clone(), writes });
     }
 }
 
@@ -308,6 +298,52 @@ mod tests {
             assert_eq!(size_class(size), (class, size), "a class's own size belongs to it");
             last = (class, size);
         }
+    }
+
+    /// The numbers of unused blocks of a size class in the lists of the first four workers.
+    fn unused(class: usize) -> [usize; 4] {
+        std::array::from_fn(|place| {
+            let mut list = lock(&OWN[place]);
+            let all: Vec<_> = std::iter::from_fn(|| list.pop(class)).collect();
+            all.iter().for_each(|&start| list.push(class, start));
+            all.len()
+        })
+    }
+
+    /// What one worker needed, all may need some time, and at once: the first makes it for all.
+    #[test]
+    fn every_worker_finds_the_working_memory_that_one_needed() {
+        // A size that no other test asks for.
+        let bytes = 7_777_777;
+        let (class, _) = size_class(bytes);
+        let two_blocks = || (Block::own(bytes), Block::own(bytes));
+        threads::Workers::new(3).unwrap().run(|| {
+            drop(two_blocks());
+            assert_eq!(unused(class), [0; 4], "outside of tasks only one thread asks");
+            threads::chunks(&mut [0], 1, |_, _| drop(two_blocks()));
+            assert_eq!(unused(class), [2, 2, 2, 0]);
+            let meet = std::sync::Barrier::new(3);
+            threads::chunks(&mut [0; 3], 1, |_, _| {
+                let _blocks = two_blocks();
+                meet.wait();
+                assert_eq!(unused(class), [0; 4], "all of them are in use, and no new one");
+                meet.wait();
+            });
+            assert_eq!(unused(class), [2, 2, 2, 0]);
+        });
+    }
+
+    #[test]
+    fn an_unused_block_serves_again() {
+        // A size that no other test asks for.
+        let bytes = 3_333_333;
+        let [a, b] = [Block::new(bytes), Block::new(bytes)];
+        let [first, second] = [a.start, b.start];
+        assert_ne!(first, second);
+        drop(a);
+        drop(b);
+        let [b, a] = [Block::new(bytes), Block::new(bytes)];
+        assert_eq!([a.start, b.start], [first, second], "the last that came back goes first");
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! any order of execution leaves the same bits. Nothing here adds numbers up.
 
 pub(crate) mod phases;
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rayon::prelude::*;
 
@@ -60,15 +62,49 @@ fn with_helpers(helpers: usize, work: impl Fn() + Sync) {
     });
 }
 
+/// The number of workers that may run tasks at the same time as the caller, itself included.
+pub(crate) fn count_here() -> usize {
+    rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads().min(MAX_THREADS))
+}
+
+thread_local! {
+    static IN_TASK: Cell<bool> = const { Cell::new(false) };
+    /// The place of a thread outside of any pool: they are dealt out in turn.
+    static PLACE: usize = {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        NEXT.fetch_add(1, Ordering::Relaxed) % MAX_THREADS
+    };
+}
+
+/// The place of the caller's thread among those that run tasks, below [`MAX_THREADS`], if the
+/// caller is inside a task. A pool's workers have the first places, each its own.
+pub(crate) fn place_of_task() -> Option<usize> {
+    let place = || rayon::current_thread_index().unwrap_or_else(|| PLACE.with(|&place| place));
+    IN_TASK.get().then(|| place() % MAX_THREADS)
+}
+
+/// Runs the body of a task.
+fn run_task(body: impl FnOnce()) {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            IN_TASK.set(self.0);
+        }
+    }
+    let _before = Before(IN_TASK.replace(true));
+    body();
+}
+
 /// Calls `task(i, chunk)` for the consecutive chunks of `length` elements of `out`.
 pub fn chunks<T: Send>(out: &mut [T], length: usize, task: impl Fn(usize, &mut [T]) + Sync) {
     if out.len() <= length {
         if !out.is_empty() {
-            task(0, out);
+            run_task(|| task(0, out));
         }
         return;
     }
-    out.par_chunks_mut(length).enumerate().for_each(|(i, chunk)| task(i, chunk));
+    let run = |(i, chunk): (usize, &mut [T])| run_task(|| task(i, chunk));
+    out.par_chunks_mut(length).enumerate().for_each(run);
 }
 
 /// Makes a function like [`chunks`] over several outputs at once.
@@ -88,7 +124,7 @@ macro_rules! chunks_of_several {
             let all = $first.0.par_chunks_mut($first.1);
             $(let all = all.zip($other.0.par_chunks_mut($other.1));)+
             all.enumerate().for_each(|(i, chunks_of_several!(@pattern $first $($other)+))| {
-                task(i, $first, $($other),+);
+                run_task(|| task(i, $first, $($other),+));
             });
         }
     };

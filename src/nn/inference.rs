@@ -41,16 +41,13 @@ impl<'a> Inference<'a> {
         let (found, expected) = (x.shape().of_one(), self.network.summary().input);
         assert_eq!(found, expected, "images of another shape than the network's");
         let images = x.shape().dims()[0];
-        let output = self.network.summary().output();
-        let mut dims = vec![images];
-        dims.extend(output.dims());
         let mut y = toile_kernels::Buffer::unspecified(
             Device::Cpu,
             Kind::Real,
             images * packed.output_len(),
         );
         packed.run(x.buffer(), &mut y);
-        Tensor::from_buffer(Shape::new(&dims), y)
+        Tensor::from_buffer(self.network.summary().output().batch(images), y)
     }
 }
 
