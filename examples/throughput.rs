@@ -1,26 +1,34 @@
 //! The speed probe: trains and runs the reference network on made-up images and prints one JSON
 //! line. Training is dropout on, one fixed batch in memory, forward, backward and Adam; nothing
-//! is kept from step to step.
+//! is kept from step to step. `train_gflops` is at the FLOP of direct convolution: 61,988,352 a
+//! trained image, unless `--width` says otherwise.
 //!
 //! ```text
 //! cargo run --release --example throughput -- --threads 2 --batch 128 --mode all
 //! ```
+//!
+//! `benches/against_peers.py` compares its line with other engines', `benches/scaling.py` looks
+//! at how it grows with the work, and `examples/profile.rs` at where a step's time goes.
 
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
-use toile::nn::{Inference, Sequential};
+use toile::nn::{Inference, Layer, Sequential, Summary};
 use toile::optim::{Adam, AdamConstants};
 use toile::{Buffer, Device, SUMMARY_LEN, Shape, Tensor, models};
 use toile_kernels::rng::Stream;
 use toile_kernels::threads::Workers;
 use toile_kernels::{Isa, peak};
 
-/// Multiply-adds of a trained image, direct convolution: three passes but for the first layer's
-/// input gradient, times two for FLOP.
-const TRAIN_FLOP: f64 = 61_988_352.0;
+/// What one measurement of training should take, in seconds, and the steps that it has at least
+/// and at most.
+const TRAIN_SECONDS: f64 = 3.0;
+const TRAIN_STEPS: [usize; 2] = [5, 40];
+/// The same for the steps before.
+const WARM_UP_SECONDS: f64 = 1.0;
+const WARM_UP_STEPS: [usize; 2] = [1, 8];
 
 #[derive(Parser)]
 #[command(about = "Measures training and inference of the reference network")]
@@ -37,6 +45,9 @@ struct Arguments {
     /// What to measure
     #[arg(long, default_value = "all")]
     mode: Mode,
+    /// How many times as wide the network is: channels and units of every layer but the last
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=16))]
+    width: u8,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -75,15 +86,18 @@ fn measure(arguments: &Arguments, isa: Isa) -> serde_json::Value {
         "batch": batch,
         "isa": isa.name(),
     });
+    if arguments.width != 1 {
+        line["width"] = arguments.width.into();
+    }
+    let mut network = network(arguments.width.into());
     let peak_gflops = peak::fma_gflops(usize::from(arguments.threads));
     line["peak_gflops"] = round(peak_gflops);
     if arguments.mode != Mode::Infer {
-        let images_per_s = train(batch);
+        let images_per_s = train(&mut network, batch);
         line["train_images_per_s"] = round(images_per_s);
-        line["train_gflops"] = round(images_per_s * TRAIN_FLOP / 1e9);
+        line["train_gflops"] = round(images_per_s * train_flop(network.summary()) / 1e9);
     }
     if arguments.mode != Mode::Train {
-        let network = network();
         let network = network.inference();
         line["infer_images_per_s"] = round(1000.0 / infer(&network, 1000, 3, 8));
         line["one_image_us"] = round(1e6 * infer(&network, 1, 50, 300));
@@ -95,8 +109,24 @@ fn round(x: f64) -> serde_json::Value {
     ((x * 10.0).round() / 10.0).into()
 }
 
-fn network() -> Sequential {
-    Sequential::new(&models::reference(10), Shape::new(&[28, 28, 1]), Device::Cpu, 42)
+/// The reference network, `width` times as wide.
+fn network(width: usize) -> Sequential {
+    let mut layers = models::reference(10);
+    let last = layers.len() - 1;
+    for layer in &mut layers[..last] {
+        match layer {
+            Layer::Conv2d(conv) => conv.filters *= width,
+            Layer::Dense(dense) => dense.units *= width,
+            _ => {}
+        }
+    }
+    Sequential::new(&layers, Shape::new(&[28, 28, 1]), Device::Cpu, 42)
+}
+
+/// FLOP of a trained image by direct convolution: three passes but for the first layer's input
+/// gradient, two for a multiply-add.
+fn train_flop(network: &Summary) -> f64 {
+    2.0 * (3 * network.multiply_adds() - network.rows[0].multiply_adds) as f64
 }
 
 /// `n` made-up images.
@@ -106,9 +136,8 @@ fn images(n: usize) -> Tensor {
     Tensor::new(Device::Cpu, Shape::new(&[n, 28, 28, 1]), &pixels)
 }
 
-/// Images per second of training: the median of at least 30 steps after 8.
-fn train(batch: usize) -> f64 {
-    let mut network = network();
+/// Images per second of training: the median of 40 steps after 8, of fewer where they are long.
+fn train(network: &mut Sequential, batch: usize) -> f64 {
     let mut optimizer = Adam::new(network.parameters(), AdamConstants::default());
     let x = images(batch);
     let labels: Vec<u8> = (0..batch).map(|i| (i % 10) as u8).collect();
@@ -121,7 +150,13 @@ fn train(batch: usize) -> f64 {
         optimizer.update(network.parameters(), 1e-3, u64::from(step), &mut summary);
         step += 1;
     };
-    batch as f64 / median_seconds(8, 40, &mut take_step)
+    let start = Instant::now();
+    take_step();
+    let first = start.elapsed().as_secs_f64();
+    let steps =
+        |seconds: f64, [least, most]: [usize; 2]| ((seconds / first) as usize).clamp(least, most);
+    let warm_up = steps(WARM_UP_SECONDS, WARM_UP_STEPS) - 1;
+    batch as f64 / median_seconds(warm_up, steps(TRAIN_SECONDS, TRAIN_STEPS), &mut take_step)
 }
 
 /// Median seconds of one inference of `n` images.

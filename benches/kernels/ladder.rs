@@ -1,39 +1,27 @@
-//! The kernels behind the reference network's layers against their alternatives: whether not
-//! building a column buffer pays, and how far from the silicon it all is.
+//! The ladder: each rung computes the same convolution, and each was somebody's answer to why
+//! the one below is slow.
 //!
-//! Every layer that multiplies, in every pass that training needs, by
-//!
-//! - the naive loops of `reference`, in f32;
+//! - the naive loops of `reference`, in f32: every multiply-add waits for the last;
 //! - an explicit column buffer (`im2col`) and a product by `matrixmultiply`, on one thread, which
-//!   is all that this crate uses as it comes;
-//! - an explicit column buffer and the engine's own product;
-//! - the kernels of the engine, which read the image in place.
+//!   is all that this crate uses as it comes: the sums stay in registers;
+//! - an explicit column buffer and the engine's own product: on every thread, with the widest
+//!   vectors of the CPU;
+//! - the same tiles over the image in place: the column buffer's traffic is gone;
+//! - what the engine's table chooses, where that is Winograd's algorithm: fewer multiplications.
+//!   FLOP are counted as for direct convolution, so this rung may pass the FMA peak.
 //!
-//! All are checked against the naive loops first. Then criterion times them, and at the end a
-//! table compares them with each other and with the FMA peak of the same run.
-//!
-//! ```text
-//! cargo bench --bench kernels                 # all of it, about two minutes
-//! cargo bench --bench kernels -- 'conv2 '     # rows of one layer
-//! cargo bench --bench kernels -- --test       # check, run each once, measure nothing
-//! ```
+//! All are checked against the naive loops first.
 
-mod common;
-
-use std::fmt;
+use std::fmt::Write;
 use std::hint::black_box;
-use std::time::Instant;
 
-use common::SAMPLES;
 use criterion::{Criterion, SamplingMode, Throughput};
 use toile_kernels::cpu::im2col::{self, Product};
 use toile_kernels::geometry::{Conv2d, Gemm, SHARD};
-use toile_kernels::rng::Stream;
-use toile_kernels::threads::Workers;
-use toile_kernels::{Isa, cpu, peak, reference};
+use toile_kernels::{Algorithm, Isa, algorithm, cpu, peak, reference, with_direct_convolution};
 
-/// Images of a batch.
-const BATCH: u32 = 128;
+use crate::{BATCH, Pools, fastest_seconds, line, numbers};
+
 /// Images that the naive loops are timed on: they are slow, and equally slow an image.
 const NAIVE_BATCH: u32 = 1;
 /// Images of the checks: a shard and one more, so that sums over a batch have to be merged.
@@ -41,6 +29,8 @@ const CHECKED_BATCH: u32 = SHARD as u32 + 1;
 /// How far a result may be from that of the naive loops, as a share of their largest: sums of
 /// up to ten thousand terms in f32, in another order.
 const TOLERANCE: f32 = 1e-5;
+/// The same for Winograd's algorithm, whose transforms round once more on either side.
+const WINOGRAD_TOLERANCE: f32 = 2e-5;
 
 /// A layer of the reference network (`toile::models`): a convolution, or a dense layer as one
 /// of a single pixel.
@@ -114,10 +104,6 @@ impl Pass {
 
     /// Two operands of made-up numbers, and the length of the result.
     fn operands(self, g: &Conv2d) -> (Vec<f32>, Vec<f32>, usize) {
-        let numbers = |len: usize, purpose: u32| -> Vec<f32> {
-            let stream = Stream { seed: 1, purpose, step: 0 };
-            (0..len as u64).map(|i| 2.0 * stream.uniform(i) - 1.0).collect()
-        };
         let (x, w, y) = (g.input_len(), g.weight_len(), g.output_len());
         let (left, right, result) = match self {
             Pass::Forward => (x, w, y),
@@ -139,43 +125,48 @@ enum Method {
     Naive,
     MatrixMultiply,
     Columns,
-    Engine,
+    Direct,
+    Chosen,
 }
 
 /// One function of the geometry, two operands and the result.
 type Kernel = fn(&Conv2d, &[f32], &[f32], &mut [f32]);
 
 impl Method {
-    const ALL: [Method; 4] =
-        [Method::Naive, Method::MatrixMultiply, Method::Columns, Method::Engine];
+    const ALL: [Method; 5] =
+        [Method::Naive, Method::MatrixMultiply, Method::Columns, Method::Direct, Method::Chosen];
 
     /// Two lines.
     fn heading(self) -> [&'static str; 2] {
         match self {
             Method::Naive => ["naive", "loops"],
-            Method::MatrixMultiply => ["im2col +", "matrixmult."],
-            Method::Columns => ["im2col +", "our product"],
-            Method::Engine => ["in place,", "the engine"],
+            Method::MatrixMultiply => ["im2col +", "m.mult."],
+            Method::Columns => ["im2col +", "ours"],
+            Method::Direct => ["ours, in", "place"],
+            Method::Chosen => ["ours, by", "table"],
         }
     }
 
-    /// The kernel, if there is one: a dense layer has no patches to copy into columns.
+    /// The kernel, if this is a rung of its own: a dense layer has no patches to copy into
+    /// columns, and where the table chooses direct convolution that is the rung below.
     fn kernel(self, layer: &Layer, pass: Pass) -> Option<Kernel> {
         use im2col::{conv2d_backward_input, conv2d_backward_weight, conv2d_forward};
         use {Method::*, Pass::*};
+        let chosen = algorithm(&layer.geometry(BATCH));
         let kernel: Kernel = match (self, pass) {
             (Columns, _) if layer.is_dense() => return None,
-            (Engine, Forward) if layer.is_dense() => |g, x, w, y| {
+            (Chosen, _) if chosen == Algorithm::Direct => return None,
+            (Direct, Forward) if layer.is_dense() => |g, x, w, y| {
                 let product =
                     Gemm { rows: g.images, columns: g.out_channels, depth: g.in_channels };
                 cpu::gemm_nn(&product, x, w, y);
             },
-            (Engine, InputGradient) if layer.is_dense() => |g, dy, w, dx| {
+            (Direct, InputGradient) if layer.is_dense() => |g, dy, w, dx| {
                 let product =
                     Gemm { rows: g.images, columns: g.in_channels, depth: g.out_channels };
                 cpu::gemm_nt(&product, dy, w, dx);
             },
-            (Engine, WeightGradient) if layer.is_dense() => |g, x, dy, dw| {
+            (Direct, WeightGradient) if layer.is_dense() => |g, x, dy, dw| {
                 let product =
                     Gemm { rows: g.in_channels, columns: g.out_channels, depth: g.images };
                 cpu::gemm_tn(&product, x, dy, dw);
@@ -199,16 +190,29 @@ impl Method {
             (Columns, WeightGradient) => {
                 |g, x, dy, dw| conv2d_backward_weight(g, Product::Ours, x, dy, dw)
             }
-            (Engine, Forward) => cpu::conv2d_forward,
-            (Engine, InputGradient) => cpu::conv2d_backward_input,
-            (Engine, WeightGradient) => cpu::conv2d_backward_weight,
+            (Direct, Forward) => {
+                |g, x, w, y| with_direct_convolution(|| cpu::conv2d_forward(g, x, w, y))
+            }
+            (Direct, InputGradient) => {
+                |g, dy, w, dx| with_direct_convolution(|| cpu::conv2d_backward_input(g, dy, w, dx))
+            }
+            (Direct, WeightGradient) => {
+                |g, x, dy, dw| with_direct_convolution(|| cpu::conv2d_backward_weight(g, x, dy, dw))
+            }
+            (Chosen, Forward) => cpu::conv2d_forward,
+            (Chosen, InputGradient) => cpu::conv2d_backward_input,
+            (Chosen, WeightGradient) => cpu::conv2d_backward_weight,
         };
         Some(kernel)
     }
 }
 
 /// Asserts that every method gives the naive loops' answer.
-fn check(layer: &Layer, pass: Pass) {
+pub fn check() {
+    rows().for_each(|(layer, pass)| check_row(layer, pass));
+}
+
+fn check_row(layer: &Layer, pass: Pass) {
     let g = layer.geometry(CHECKED_BATCH);
     let (left, right, len) = pass.operands(&g);
     let result = |method: Method| {
@@ -219,11 +223,12 @@ fn check(layer: &Layer, pass: Pass) {
         })
     };
     let expected = result(Method::Naive).expect("there are loops for everything");
-    let allowed = TOLERANCE * expected.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+    let largest = expected.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
     for method in Method::ALL {
+        let share = if method == Method::Chosen { WINOGRAD_TOLERANCE } else { TOLERANCE };
         for (i, (found, expected)) in result(method).iter().flatten().zip(&expected).enumerate() {
             assert!(
-                (found - expected).abs() <= allowed,
+                (found - expected).abs() <= share * largest,
                 "{} {}, {}: number {i} is {found}, the naive loops say {expected}",
                 layer.name,
                 pass.name(),
@@ -234,13 +239,15 @@ fn check(layer: &Layer, pass: Pass) {
 }
 
 /// Columns of the table: a method and the number of the pool that runs it.
-const COLUMNS: [(Method, usize); 6] = [
+const COLUMNS: [(Method, usize); 8] = [
     (Method::Naive, 0),
     (Method::MatrixMultiply, 0),
     (Method::Columns, 0),
-    (Method::Engine, 0),
+    (Method::Direct, 0),
+    (Method::Chosen, 0),
     (Method::Columns, 1),
-    (Method::Engine, 1),
+    (Method::Direct, 1),
+    (Method::Chosen, 1),
 ];
 
 /// A row of the table, in GFLOP/s.
@@ -252,8 +259,14 @@ struct Row {
     columns: [Option<f64>; COLUMNS.len()],
 }
 
-/// Times all methods of a row.
-fn measure(criterion: &mut Criterion, pools: &[Workers; 2], layer: &Layer, pass: Pass) -> Row {
+/// Times all rungs of all layers; the table, if any was asked for.
+pub fn measure(criterion: &mut Criterion, pools: &Pools) -> Option<String> {
+    let rows = rows().map(|(layer, pass)| measure_row(criterion, pools, layer, pass));
+    let rows: Vec<_> = rows.filter(|row| row.columns.iter().any(Option::is_some)).collect();
+    (!rows.is_empty()).then(|| table(&rows, pools))
+}
+
+fn measure_row(criterion: &mut Criterion, pools: &Pools, layer: &Layer, pass: Pass) -> Row {
     let name = format!("{:6} {}", layer.name, pass.name());
     let peaks = pools.each_ref().map(|pool| pool.run(|| peak::fma_gflops(pool.count())));
     let mut group = criterion.benchmark_group(&name);
@@ -262,97 +275,57 @@ fn measure(criterion: &mut Criterion, pools: &[Workers; 2], layer: &Layer, pass:
         let kernel = method.kernel(layer, pass)?;
         let g = layer.geometry(if method == Method::Naive { NAIVE_BATCH } else { BATCH });
         let flop = 2 * g.multiply_adds() as u64;
-        let pool = &pools[pool];
         let (left, right, len) = pass.operands(&g);
         let mut out = vec![0.0; len];
-        let (mut calls, mut fastest) = (0, f64::INFINITY);
+        let mut body = || kernel(&g, &left, &right, black_box(&mut out));
+        let id = method.heading().join(" ");
         // Criterion's "elements" are FLOP here.
-        group.throughput(Throughput::Elements(flop));
-        let id = format!("{}, threads {}", method.heading().join(" "), pool.count());
-        group.bench_function(id, |bencher| {
-            bencher.iter_custom(|times| {
-                let mut call = || {
-                    let start = Instant::now();
-                    kernel(&g, &left, &right, black_box(&mut out));
-                    let elapsed = start.elapsed();
-                    fastest = fastest.min(elapsed.as_secs_f64());
-                    elapsed
-                };
-                calls += times;
-                pool.run(|| (0..times).map(|_| call()).sum())
-            });
-        });
-        // Fewer calls than samples are a test, or a benchmark that was not asked for.
-        (calls >= SAMPLES as u64).then(|| flop as f64 / fastest / 1e9)
+        let work = Throughput::Elements(flop);
+        let seconds = fastest_seconds(&mut group, &id, &work, &pools[pool], &mut body)?;
+        Some(flop as f64 / seconds / 1e9)
     });
     group.finish();
     Row { name, peaks, columns }
 }
 
-/// All rows that were measured.
-struct Table {
-    threads: [usize; 2],
-    rows: Vec<Row>,
-}
-
-impl Table {
-    /// The highest FMA peak of a pool. Whatever else runs on the machine slows down calls and
-    /// peaks alike, so the best is compared with the best; criterion's lines show the spread.
-    fn peak(&self, pool: usize) -> f64 {
-        self.rows.iter().map(|row| row.peaks[pool]).fold(0.0, f64::max)
+fn table(rows: &[Row], pools: &Pools) -> String {
+    let best = |pool: usize| rows.iter().map(|row| row.peaks[pool]).fold(0.0, f64::max);
+    let peaks = [best(0), best(1)];
+    let mut text = format!(
+        "\nBatch {BATCH}, {}. GFLOP/s of the fastest call at the FLOP of direct convolution, and their\n\
+         share of the FMA peak of as many threads, the highest of those measured before each row.\n\
+         Naive loops: the reference, one image; its multiply-add is a library call where the target\n\
+         has no FMA at compile time. im2col: the column buffer is written and read in every call;\n\
+         beside dense layers it is a plain copy of one operand or the result. By table: only where\n\
+         it chooses Winograd's algorithm, {}.\n\n",
+        Isa::current(),
+        winograd_layers(),
+    );
+    let threads = COLUMNS.map(|(_, pool)| pools[pool].count().to_string());
+    text += &line("threads", 9, threads.into_iter());
+    for half in 0..2 {
+        text += &line("", 9, COLUMNS.iter().map(|(method, _)| method.heading()[half].into()));
     }
-
-    /// A line of right-aligned cells behind a name.
-    fn line(
-        f: &mut fmt::Formatter,
-        name: &str,
-        cells: impl Iterator<Item = String>,
-    ) -> fmt::Result {
-        let line = cells.fold(format!("{name:22}"), |line, cell| line + &format!("{cell:>12}"));
-        writeln!(f, "{}", line.trim_end())
-    }
-}
-
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        writeln!(
-            f,
-            "\nBatch {BATCH}, {}. GFLOP/s of the fastest call, and their share of the FMA peak of as many\n\
-             threads, the highest of those measured before each row.\n\
-             Naive loops: the reference, one image; its multiply-add is a library call where the target\n\
-             has no FMA at compile time. im2col: the column buffer is written and read in every call;\n\
-             beside dense layers it is a plain copy of one operand or the result.\n",
-            Isa::current(),
-        )?;
-        let threads = COLUMNS.map(|(_, pool)| match self.threads[pool] {
-            1 => "1 thread".to_owned(),
-            threads => format!("{threads} threads"),
+    for row in rows {
+        let cells = COLUMNS.iter().zip(row.columns).map(|((_, pool), gflops)| {
+            gflops.map_or("-".into(), |gflops| {
+                let digits = usize::from(gflops < 10.0);
+                format!("{gflops:.digits$} {:.0}%", 100.0 * gflops / peaks[*pool])
+            })
         });
-        Table::line(f, "", threads.into_iter())?;
-        for line in 0..2 {
-            Table::line(f, "", COLUMNS.iter().map(|(method, _)| method.heading()[line].into()))?;
-        }
-        for row in &self.rows {
-            let cells = COLUMNS.iter().zip(row.columns).map(|((_, pool), gflops)| {
-                gflops.map_or("-".into(), |gflops| {
-                    format!("{gflops:.1} {:3.0}%", 100.0 * gflops / self.peak(*pool))
-                })
-            });
-            Table::line(f, &row.name, cells)?;
-        }
-        let [one, all] = [self.peak(0), self.peak(1)];
-        writeln!(f, "FMA peak: 1 thread {one:.0}, {} threads {all:.0} GFLOP/s", self.threads[1])
+        text += &line(&row.name, 9, cells);
     }
+    let [one, all] = peaks;
+    let threads = pools[1].count();
+    let _ = writeln!(text, "FMA peak: 1 thread {one:.0}, {threads} threads {all:.0} GFLOP/s");
+    text
 }
 
-fn main() {
-    rows().for_each(|(layer, pass)| check(layer, pass));
-    let pools = [Workers::new(1).expect("a worker thread"), common::all_workers()];
-    let mut criterion = common::criterion(0.8);
-    let rows = rows().map(|(layer, pass)| measure(&mut criterion, &pools, layer, pass));
-    let rows: Vec<_> = rows.filter(|row| row.columns.iter().any(Option::is_some)).collect();
-    criterion.final_summary();
-    if !rows.is_empty() {
-        println!("{}", Table { threads: pools.each_ref().map(Workers::count), rows });
-    }
+/// Which layers the table gives to Winograd's algorithm, and with what tiles.
+fn winograd_layers() -> String {
+    let tiles = |layer: &Layer| match algorithm(&layer.geometry(BATCH)) {
+        Algorithm::Winograd(tile) => Some(format!("{} F({tile}x{tile})", layer.name)),
+        Algorithm::Direct => None,
+    };
+    LAYERS.iter().filter_map(tiles).collect::<Vec<_>>().join(", ")
 }

@@ -1,0 +1,163 @@
+"""How toile's training speed grows with the batch, the threads and the network.
+
+    cargo build --release --example throughput
+    python3 benches/scaling.py                      # about five minutes on two cores
+    python3 benches/scaling.py --plot docs/scaling.png          # needs matplotlib
+
+Images/s of training for batches from 1 to 2,048, on one thread and on several, for the reference
+network and for one four times as wide, whose layers cost up to sixteen times as much. Prints a
+table in Markdown and the peak memory of the process that trains with batches of 128: of the
+speed probe, whose images are one batch, and with --with-data of the program `train` as well, data
+set, validation and evaluation included.
+
+One thread and several are measured right after each other, since a machine's speed drifts, and
+the ratio is the median over rounds of a round's ratio.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+BINARIES = pathlib.Path(__file__).resolve().parent.parent / "target/release"
+PROBE = BINARIES / "examples/throughput"
+BATCHES = [1, 8, 32, 128, 512, 2048]
+WIDTHS = [1, 4]
+REFERENCE_BATCH = 128
+# Safe for the colour-blind (Okabe and Ito); threads differ by line and marker as well.
+COLOURS = {1: "#0072B2", 4: "#D55E00"}
+
+
+def run(command, stdout=subprocess.PIPE):
+    """What a program prints, and its peak memory in MB."""
+    child = subprocess.Popen([str(part) for part in command], stdout=stdout, text=True)
+    output = child.stdout.read() if child.stdout else ""
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode != 0:
+        sys.exit(f"{command[0]} ended with status {child.returncode}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return output, usage.ru_maxrss * unit / 1e6
+
+
+def measure(width, batch, threads):
+    output, megabytes = run(
+        [PROBE, "--mode", "train", "--width", width, "--batch", batch, "--threads", threads]
+    )
+    return {**json.loads(output), "megabytes": megabytes}
+
+
+def memory_with_data(threads):
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = ["--batch-size", REFERENCE_BATCH, "--threads", threads, "--max-steps", 100]
+        return run([BINARIES / "train", "--quiet", "--out", folder, *sizes], subprocess.DEVNULL)[1]
+
+
+def median(rounds, width, batch, threads):
+    return statistics.median(r[width, batch, threads]["train_images_per_s"] for r in rounds)
+
+
+def median_ratio(rounds, width, batch, threads):
+    """How many times as fast several threads are as one."""
+    rates = [[r[width, batch, t]["train_images_per_s"] for t in (threads, 1)] for r in rounds]
+    return statistics.median(several / one for several, one in rates)
+
+
+def name_of(width):
+    return "reference network" if width == 1 else f"{width} times as wide"
+
+
+def table(rounds, threads):
+    heads = [f"{name_of(w)}: 1 thread | {threads} threads | ratio" for w in WIDTHS]
+    lines = ["| batch | " + " | ".join(heads) + " |", "|---|" + "---|" * 3 * len(WIDTHS)]
+    for batch in BATCHES:
+        cells = [f"{batch:,}"]
+        for width in WIDTHS:
+            cells += [f"{median(rounds, width, batch, t):,.0f}" for t in (1, threads)]
+            cells.append(f"{median_ratio(rounds, width, batch, threads):.2f}")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def draw(rounds, threads, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    pyplot.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    for width in WIDTHS:
+        # The labels keep apart even where the lines meet.
+        styles = ((threads, "-", COLOURS[width], 7), (1, "--", "white", -7))
+        for count, line, fill, raised in styles:
+            rates = [median(rounds, width, batch, count) for batch in BATCHES]
+            axes.plot(
+                BATCHES, rates, line, color=COLOURS[width], marker="o", markerfacecolor=fill, lw=1.8
+            )
+            label = f"{name_of(width)}, {count} thread{'s' if count > 1 else ''}"
+            axes.annotate(
+                label, (BATCHES[-1], rates[-1]), (9, raised), textcoords="offset points",
+                va="center", color=COLOURS[width], annotation_clip=False,
+            )
+    axes.set(xscale="log", yscale="log", xlabel="images of a batch")
+    axes.set_title("Trained images a second", loc="left", fontsize=12)
+    axes.xaxis.set_major_locator(FixedLocator(BATCHES))
+    axes.xaxis.set_minor_locator(NullLocator())
+    thousands = FuncFormatter(lambda value, _: f"{value:,.0f}")
+    axes.xaxis.set_major_formatter(thousands)
+    low, high = axes.get_ylim()
+    ticks = [m * 10**e for e in range(6) for m in (1, 2, 5)]
+    axes.yaxis.set_major_locator(FixedLocator([tick for tick in ticks if low <= tick <= high]))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(thousands)
+    axes.grid(color="#DDDDDD", linewidth=0.7)
+    figure.savefig(path, dpi=100)
+    print(f"\n{path}: {os.path.getsize(path) / 1e3:.0f} KB")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2, help="compared with one thread")
+    parser.add_argument("--plot", metavar="FILE", help="draw the figures as well")
+    parser.add_argument("--with-data", action="store_true", help="memory of the program train too")
+    arguments = parser.parse_args()
+    needed = [PROBE] + [BINARIES / "train"] * arguments.with_data
+    for program in needed:
+        if not program.exists():
+            sys.exit(f"{program} is missing: cargo build --release --bins --example throughput")
+    threads = arguments.threads
+    rounds = []
+    for number in range(1, arguments.rounds + 1):
+        figures = {}
+        for width in WIDTHS:
+            for batch in BATCHES:
+                for count in (1, threads):
+                    found = figures[width, batch, count] = measure(width, batch, count)
+                    print(
+                        f"round {number}: width {width}, batch {batch:4}, threads {count}: "
+                        f"{found['train_images_per_s']:8,.1f} images/s, "
+                        f"{found['train_gflops']:6,.1f} GFLOP/s, peak {found['peak_gflops']:.0f}",
+                        file=sys.stderr, flush=True,
+                    )
+        rounds.append(figures)
+    isa = rounds[0][1, REFERENCE_BATCH, threads]["isa"]
+    print(f"Trained images/s on {isa}; rounds: {arguments.rounds}.\n")
+    print(table(rounds, threads))
+    probe = max(r[1, REFERENCE_BATCH, threads]["megabytes"] for r in rounds)
+    print(f"\nPeak memory at batch {REFERENCE_BATCH}, {threads} threads: {probe:.0f} MB", end="")
+    if arguments.with_data:
+        print(f"; of `train`, data set included: {memory_with_data(threads):.0f} MB", end="")
+    print()
+    if arguments.plot:
+        draw(rounds, threads, arguments.plot)
+
+
+if __name__ == "__main__":
+    main()
