@@ -4,11 +4,15 @@
 //! and computes it in the order that the kernel's contract states, so any number of threads in
 //! any order of execution leaves the same bits. Nothing here adds numbers up.
 
+mod claims;
 pub(crate) mod phases;
+mod team;
 use std::cell::Cell;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
+use team::Team;
 
 /// A pool of worker threads that a whole training enters once.
 pub struct Workers {
@@ -37,7 +41,7 @@ impl Workers {
 
     /// Runs `work` inside the pool: every kernel that it calls uses these workers.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.pool.install(work)
+        self.pool.install(|| Team::run(self.count(), work))
     }
 
     /// The number of workers.
@@ -53,13 +57,23 @@ pub(crate) fn count() -> usize {
     rayon::current_num_threads()
 }
 
-/// Calls `work` here and, as soon as they come, on `helpers` other workers; all have returned when
-/// this does.
-fn with_helpers(helpers: usize, work: impl Fn() + Sync) {
-    rayon::scope(|scope| {
-        (0..helpers).for_each(|_| scope.spawn(|_| work()));
-        work();
-    });
+/// Calls `work(0)` and, as soon as they come, `work(1)` to `work(helpers)` on other threads; all have
+/// returned when this does.
+fn with_helpers(helpers: usize, work: impl Fn(usize) + Sync) {
+    share(helpers + 1, &work);
+}
+
+/// Calls `body(i)` for `i` in `0..count`: on the team that this thread leads, in rayon's pool where
+/// it leads none, or here alone inside another loop's body.
+fn share(count: usize, body: &(dyn Fn(usize) + Sync)) {
+    if Team::lead(count, body) {
+        return;
+    }
+    if IN_TASK.get() {
+        (0..count).for_each(body);
+    } else {
+        (0..count).into_par_iter().for_each(body);
+    }
 }
 
 /// The number of workers that may run tasks at the same time as the caller, itself included.
@@ -103,8 +117,50 @@ pub fn chunks<T: Send>(out: &mut [T], length: usize, task: impl Fn(usize, &mut [
         }
         return;
     }
-    let run = |(i, chunk): (usize, &mut [T])| run_task(|| task(i, chunk));
-    out.par_chunks_mut(length).enumerate().for_each(run);
+    let chunks = Chunks::new(out, length);
+    share(chunks.count(), &|i| {
+        // SAFETY: `share` calls each `i` once.
+        let chunk = unsafe { chunks.take(i) };
+        run_task(|| task(i, chunk));
+    });
+}
+
+/// The chunks of a slice, each of which is taken once by whichever thread.
+struct Chunks<'a, T> {
+    start: *mut T,
+    len: usize,
+    length: usize,
+    slice: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it hands out parts of a `&mut [T]` that do not overlap, which may be sent if `T` may.
+unsafe impl<T: Send> Sync for Chunks<'_, T> {}
+
+impl<'a, T> Chunks<'a, T> {
+    fn new(slice: &'a mut [T], length: usize) -> Self {
+        assert!(length > 0, "chunks of no length");
+        Chunks { start: slice.as_mut_ptr(), len: slice.len(), length, slice: PhantomData }
+    }
+
+    fn count(&self) -> usize {
+        self.len.div_ceil(self.length)
+    }
+
+    /// Chunk `i`.
+    ///
+    /// # Safety
+    /// Nobody may take the same one twice.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[allow(clippy::mut_from_ref, reason = "each chunk is taken once")]
+    unsafe fn take(&self, i: usize) -> &'a mut [T] {
+        assert!(i < self.count(), "chunk {i} of {}", self.count());
+        let start = i * self.length;
+        let len = self.length.min(self.len - start);
+        // SAFETY: inside the slice, as just checked, and nobody else's, as the caller promises.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+    }
 }
 
 /// Makes a function like [`chunks`] over several outputs at once.
@@ -119,18 +175,16 @@ macro_rules! chunks_of_several {
             $($other: (&mut [$Other], usize),)+
             task: impl Fn(usize, &mut [$First], $(&mut [$Other]),+) + Sync,
         ) {
-            let count = $first.0.len().div_ceil($first.1);
-            $(assert_eq!(count, $other.0.len().div_ceil($other.1), "chunks of unequal number");)+
-            let all = $first.0.par_chunks_mut($first.1);
-            $(let all = all.zip($other.0.par_chunks_mut($other.1));)+
-            all.enumerate().for_each(|(i, chunks_of_several!(@pattern $first $($other)+))| {
+            let $first = Chunks::new($first.0, $first.1);
+            $(let $other = Chunks::new($other.0, $other.1);
+            assert_eq!($first.count(), $other.count(), "chunks of unequal number");)+
+            share($first.count(), &|i| {
+                // SAFETY: `share` calls each `i` once.
+                let ($first, $($other),+) = unsafe { ($first.take(i), $($other.take(i)),+) };
                 run_task(|| task(i, $first, $($other),+));
             });
         }
     };
-    (@pattern $a:ident $b:ident) => { ($a, $b) };
-    (@pattern $a:ident $b:ident $c:ident) => { (($a, $b), $c) };
-    (@pattern $a:ident $b:ident $c:ident $d:ident $e:ident) => { (((($a, $b), $c), $d), $e) };
 }
 
 chunks_of_several! {
@@ -148,7 +202,15 @@ chunks_of_several! {
 
 /// Whether `test` holds for every chunk: an order-free question, so any schedule may answer it.
 pub fn all_chunks<T: Sync>(data: &[T], length: usize, test: impl Fn(&[T]) -> bool + Sync) -> bool {
-    data.par_chunks(length).all(&test)
+    assert!(length > 0, "chunks of no length");
+    let holds = AtomicBool::new(true);
+    share(data.len().div_ceil(length), &|i| {
+        let chunk = &data[i * length..data.len().min((i + 1) * length)];
+        if !test(chunk) {
+            holds.store(false, Ordering::Relaxed);
+        }
+    });
+    holds.into_inner()
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::claims::Claims;
+
 /// The most phases that [`in_phases`] takes.
 pub(crate) const MOST_PHASES: usize = 64;
 /// Threads beside the caller: small work has no use for more.
@@ -29,39 +31,38 @@ pub(crate) fn in_phases(chunks: &[usize], work: impl Fn(usize, usize) + Sync) {
         }
         return;
     }
-    let counters = [const { Counter::new() }; MOST_PHASES];
-    let go_through = || {
-        for (phase, (&count, counter)) in chunks.iter().zip(&counters).enumerate() {
-            counter.work_off(count, |chunk| work(phase, chunk));
+    let phases: [_; MOST_PHASES] = std::array::from_fn(|i| {
+        Phase::new(chunks.get(i).copied().unwrap_or_default(), helpers + 1)
+    });
+    let go_through = |who: usize| {
+        for (i, phase) in phases[..chunks.len()].iter().enumerate() {
+            phase.work_off(who, |chunk| work(i, chunk));
         }
     };
     super::with_helpers(helpers, go_through);
 }
 
 /// How far a phase is.
-struct Counter {
-    taken: AtomicUsize,
+struct Phase {
+    count: usize,
+    claims: Claims,
     done: AtomicUsize,
 }
 
-impl Counter {
-    const fn new() -> Counter {
-        Counter { taken: AtomicUsize::new(0), done: AtomicUsize::new(0) }
+impl Phase {
+    fn new(count: usize, workers: usize) -> Phase {
+        Phase { count, claims: Claims::new(count, workers), done: AtomicUsize::new(0) }
     }
 
-    /// Takes chunks until none is left, and waits until those of others are done.
-    fn work_off(&self, count: usize, work: impl Fn(usize)) {
-        loop {
-            let chunk = self.taken.fetch_add(1, Ordering::Relaxed);
-            if chunk >= count {
-                break;
-            }
+    /// Does chunks as worker `who` until none is left, and waits until those of others are done.
+    fn work_off(&self, who: usize, work: impl Fn(usize)) {
+        while let Some(chunk) = self.claims.claim(who) {
             // Counted as done even if it panics, or the others would wait for ever.
             let _done = Done(&self.done);
             work(chunk);
         }
         let mut spins = 0;
-        while self.done.load(Ordering::Acquire) < count {
+        while self.done.load(Ordering::Acquire) < self.count {
             spins += 1;
             if spins % SPINS == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
         }

@@ -20,7 +20,7 @@ pub(in crate::cpu) struct Solo<'a> {
 
 /// An image with fewer tiles than this is not halved.
 const TILES_TO_HALVE: usize = 9;
-/// Parts of the products.
+/// Parts of the products of all halves together.
 const PARTS: usize = 6;
 
 impl<'a> Solo<'a> {
@@ -36,9 +36,9 @@ impl<'a> Solo<'a> {
         self.halves.len()
     }
 
-    /// How many parts the products have.
+    /// How many parts the products of each half have.
     pub fn parts(&self) -> usize {
-        PARTS
+        PARTS / self.halves()
     }
 
     /// Where the frequencies of the inputs of half `half` lie among those of all.
@@ -106,7 +106,7 @@ impl<'a> Solo<'a> {
     /// The frequencies that part `part` of the products multiplies.
     fn frequencies(&self, part: usize) -> Range<usize> {
         let all = self.winograd.tiling.frequencies();
-        all * part / PARTS..all * (part + 1) / PARTS
+        all * part / self.parts()..all * (part + 1) / self.parts()
     }
 
     /// Where part `part` of the products of half `half` lies among those of all.

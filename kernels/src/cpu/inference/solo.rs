@@ -26,7 +26,7 @@ enum Part {
     Rows,
     /// A half of the image to frequencies.
     Transform,
-    /// Some frequencies of all halves.
+    /// Some frequencies of a half.
     Multiply,
     /// A half of the convolution's output.
     Finish,
@@ -114,7 +114,7 @@ impl Plan {
                 What::Conv { convolution: Convolution::Winograd(winograd), after, .. } => {
                     let solo = Solo::new(winograd);
                     add(Part::Transform, solo.halves());
-                    add(Part::Multiply, solo.parts());
+                    add(Part::Multiply, solo.halves() * solo.parts());
                     add(Part::Finish, solo.halves());
                     let last = solo.halves() - 1;
                     memory.inputs = memory.inputs.max(solo.inputs_of(last).end);
@@ -317,13 +317,11 @@ impl Run<'_> {
                 solo.transform(chunk, self.input(step), to);
             }
             Part::Multiply => {
-                for half in 0..solo.halves() {
-                    let range = moved(solo.part_of(half, chunk), products.start);
-                    // SAFETY: earlier phases wrote the inputs; parts have ranges of their own.
-                    let (from, to) =
-                        unsafe { (self.memory.read(inputs.clone()), self.memory.write(range)) };
-                    solo.multiply((half, chunk), weights, from, to);
-                }
+                let (half, part) = (chunk / solo.parts(), chunk % solo.parts());
+                let range = moved(solo.part_of(half, part), products.start);
+                // SAFETY: earlier phases wrote the inputs; parts have ranges of their own.
+                let (from, to) = unsafe { (self.memory.read(inputs), self.memory.write(range)) };
+                solo.multiply((half, part), weights, from, to);
             }
             _ => {
                 let range = moved(solo.products_of(chunk), products.start);

@@ -1,0 +1,67 @@
+//! Who does which part of a loop: everybody a range of his own first, then what others left.
+//!
+//! A worker that does the same images in one loop after the other finds them in its own cache. On
+//! machines whose cores do not share a cache that matters more than anything else here.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Workers with ranges of their own; more of them share these.
+const RANGES: usize = 16;
+
+/// A counter in a cache line of its own.
+#[repr(align(64))]
+struct Counter(AtomicUsize);
+
+/// The calls `0..count` of a loop, each of which is claimed once.
+pub(super) struct Claims {
+    count: usize,
+    ranges: usize,
+    /// Where each range goes on.
+    next: [Counter; RANGES],
+}
+
+impl Claims {
+    /// Nothing is claimed yet, and as many ranges as `workers`, if these are not too many.
+    pub fn new(count: usize, workers: usize) -> Claims {
+        let ranges = workers.clamp(1, RANGES);
+        let next =
+            std::array::from_fn(|i| Counter(AtomicUsize::new(count * i.min(ranges) / ranges)));
+        Claims { count, ranges, next }
+    }
+
+    /// A call that nobody has claimed, preferably of worker `who`'s range.
+    pub fn claim(&self, who: usize) -> Option<usize> {
+        (0..self.ranges).map(|i| (who + i) % self.ranges).find_map(|range| {
+            let end = self.count * (range + 1) / self.ranges;
+            // Looking first keeps the counter from running away.
+            let next = &self.next[range].0;
+            if next.load(Ordering::Relaxed) >= end {
+                return None;
+            }
+            let call = next.fetch_add(1, Ordering::Relaxed);
+            (call < end).then_some(call)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Claims;
+
+    #[test]
+    fn every_call_is_claimed_once_and_ones_own_first() {
+        for count in 0..40 {
+            for workers in 1..20 {
+                let claims = Claims::new(count, workers);
+                let mut claimed: Vec<usize> =
+                    std::iter::from_fn(|| claims.claim(workers / 2)).collect();
+                if workers == 2 && count > 1 {
+                    assert_eq!(claimed[0], count / 2, "the second half belongs to the second");
+                }
+                claimed.sort_unstable();
+                assert_eq!(claimed, (0..count).collect::<Vec<_>>());
+                assert_eq!(claims.claim(0), None);
+            }
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! A team of workers for a whole training: they enter rayon's pool once and then wait awake for
+//! one parallel loop after the other.
+//!
+//! A step is some fifty loops of a few hundred microseconds. A pool whose workers fall asleep in
+//! between pays for waking them, and on a virtual machine that is as long as a small loop. Here
+//! a worker that runs out of work looks for the next loop for about a millisecond before it
+//! sleeps, unless there are more workers than cores.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::claims::Claims;
+
+/// How long a worker waits awake for the next loop.
+const AWAKE: Duration = Duration::from_millis(1);
+/// Looks at a counter between two looks at the clock.
+const SPINS: usize = 200;
+
+/// A loop: the body, and how many calls it has.
+struct Loop<'a> {
+    body: &'a (dyn Fn(usize) + Sync),
+    claims: Claims,
+    /// Of the first body that panicked on a helper.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+impl Loop<'_> {
+    /// Makes calls as worker `who` until none is left.
+    fn work_off(&self, who: usize) {
+        while let Some(i) = self.claims.claim(who) {
+            (self.body)(i);
+        }
+    }
+}
+
+/// Workers that go through loops together. One thread leads, the others help.
+pub(super) struct Team {
+    helpers: usize,
+    /// Counts the loops, so that a helper sees a new one.
+    generation: AtomicUsize,
+    /// The loop in progress; null between loops.
+    current: AtomicPtr<Loop<'static>>,
+    /// Helpers that may be looking at the loop in progress.
+    inside: AtomicUsize,
+    over: AtomicBool,
+    /// How many helpers sleep.
+    asleep: Mutex<usize>,
+    wake: Condvar,
+    /// How long a helper waits awake.
+    awake: Duration,
+}
+
+thread_local! {
+    /// The team that this thread leads.
+    static LEADS: Cell<*const Team> = const { Cell::new(ptr::null()) };
+}
+
+impl Team {
+    /// A team of `threads` workers, which wait awake if each has a core.
+    fn new(threads: usize) -> Team {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Team {
+            helpers: threads - 1,
+            generation: AtomicUsize::new(0),
+            current: AtomicPtr::new(ptr::null_mut()),
+            inside: AtomicUsize::new(0),
+            over: AtomicBool::new(false),
+            asleep: Mutex::new(0),
+            wake: Condvar::new(),
+            awake: if threads <= cores { AWAKE } else { Duration::ZERO },
+        }
+    }
+
+    /// Calls `lead` on this thread of a pool of `threads` workers; the loops that it begins are
+    /// shared with the others.
+    pub fn run<R: Send>(threads: usize, lead: impl FnOnce() -> R + Send) -> R {
+        if threads < 2 || !LEADS.get().is_null() {
+            return lead();
+        }
+        let team = Team::new(threads);
+        rayon::scope(|scope| {
+            let team = &team;
+            (1..=team.helpers).for_each(|who| scope.spawn(move |_| team.help(who)));
+            let _leading = Leading::new(team);
+            lead()
+        })
+    }
+
+    /// Calls `body(i)` for `i` in `0..count` on the team that this thread leads; says no where it
+    /// leads none.
+    pub fn lead(count: usize, body: &(dyn Fn(usize) + Sync)) -> bool {
+        let team = LEADS.get();
+        if team.is_null() {
+            return false;
+        }
+        // SAFETY: `Leading` sets the pointer while it borrows the team, and clears it before
+        // that ends.
+        unsafe { &*team }.share(count, body);
+        true
+    }
+
+    fn share(&self, count: usize, body: &(dyn Fn(usize) + Sync)) {
+        let claims = Claims::new(count, self.helpers + 1);
+        let work = Loop { body, claims, panic: Mutex::default() };
+        self.current.store(ptr::from_ref(&work).cast_mut().cast(), Ordering::SeqCst);
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        if *lock(&self.asleep) > 0 {
+            self.wake.notify_all();
+        }
+        let led = {
+            // A loop inside a body is not shared again.
+            let _alone = Alone(LEADS.replace(ptr::null()));
+            catch_unwind(AssertUnwindSafe(|| work.work_off(0)))
+        };
+        // From here on no helper looks at the loop anew; those that do have counted themselves.
+        self.current.store(ptr::null_mut(), Ordering::SeqCst);
+        wait(|| self.inside.load(Ordering::SeqCst) == 0);
+        let helped = lock(&work.panic).take();
+        if let Some(panic) = led.err().or(helped) {
+            resume_unwind(panic);
+        }
+    }
+
+    /// The life of helper `who`: loop after loop until the team is dissolved.
+    fn help(&self, who: usize) {
+        let mut seen = 0;
+        while !self.over.load(Ordering::SeqCst) {
+            if self.generation.load(Ordering::SeqCst) == seen {
+                self.rest(seen);
+                continue;
+            }
+            seen = self.generation.load(Ordering::SeqCst);
+            self.inside.fetch_add(1, Ordering::SeqCst);
+            let current = self.current.load(Ordering::SeqCst);
+            if !current.is_null() {
+                // SAFETY: the leader waits until `inside` is 0 after it has set `current` to null,
+                // so a loop that was seen after counting oneself outlives the count.
+                let work = unsafe { &*current };
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work.work_off(who))) {
+                    lock(&work.panic).get_or_insert(panic);
+                }
+            }
+            self.inside.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Waits for a loop after number `seen`, awake at first.
+    fn rest(&self, seen: usize) {
+        let news =
+            || self.generation.load(Ordering::SeqCst) != seen || self.over.load(Ordering::SeqCst);
+        let start = Instant::now();
+        while start.elapsed() < self.awake {
+            for _ in 0..SPINS {
+                if news() {
+                    return;
+                }
+                std::hint::spin_loop();
+            }
+        }
+        let mut asleep = lock(&self.asleep);
+        *asleep += 1;
+        while !news() {
+            asleep = self.wake.wait(asleep).unwrap_or_else(PoisonError::into_inner);
+        }
+        *asleep -= 1;
+    }
+}
+
+/// Waits for others that are at work, leaving them the core from time to time.
+fn wait(done: impl Fn() -> bool) {
+    let mut spins = 0;
+    while !done() {
+        spins += 1;
+        if spins % SPINS == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+    }
+}
+
+/// Locks; no code that may panic runs under these locks, so poisoning does not matter.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// While it lives, this thread leads a team; then the team is dissolved.
+struct Leading<'a>(&'a Team);
+
+impl<'a> Leading<'a> {
+    fn new(team: &'a Team) -> Leading<'a> {
+        LEADS.set(ptr::from_ref(team));
+        Leading(team)
+    }
+}
+
+impl Drop for Leading<'_> {
+    fn drop(&mut self) {
+        LEADS.set(ptr::null());
+        self.0.over.store(true, Ordering::SeqCst);
+        let _asleep = lock(&self.0.asleep);
+        self.0.wake.notify_all();
+    }
+}
+
+/// While it lives, this thread leads nobody.
+struct Alone(*const Team);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        LEADS.set(self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+
+    use super::*;
+    use crate::threads::Workers;
+
+    /// Many short loops: every call is made once, and all are over when the loop is.
+    #[test]
+    fn every_call_is_made_once() {
+        for threads in 1..=5 {
+            let workers = Workers::new(threads).unwrap();
+            let calls: Vec<AtomicU32> = (0..7).map(|_| AtomicU32::new(0)).collect();
+            workers.run(|| {
+                for round in 1..=2000 {
+                    let counted = |i: usize| {
+                        calls[i].fetch_add(1, Ordering::Relaxed);
+                    };
+                    if !Team::lead(calls.len(), &counted) {
+                        (0..calls.len()).for_each(counted);
+                    }
+                    let all = calls.iter().all(|calls| calls.load(Ordering::Relaxed) == round);
+                    assert!(all, "{threads} threads, round {round}");
+                    if round % 700 == 0 {
+                        // Helpers fall asleep, and are woken again.
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                }
+            });
+        }
+    }
+
+    /// A body that panics ends its loop with its message, and the team goes on.
+    #[test]
+    fn a_panic_is_the_leaders() {
+        Workers::new(3).unwrap().run(|| {
+            let faulty = |i: usize| assert!(i != 11, "call {i} failed");
+            let panic = catch_unwind(|| Team::lead(50, &faulty)).unwrap_err();
+            assert_eq!(panic.downcast_ref::<String>().unwrap(), "call 11 failed");
+            assert!(Team::lead(5, &|_| {}));
+        });
+    }
+
+    /// A loop in the body of a loop runs where it is.
+    #[test]
+    fn loops_inside_loops_are_not_shared() {
+        Workers::new(2).unwrap().run(|| {
+            let led = AtomicU32::new(0);
+            Team::lead(8, &|_| {
+                led.fetch_add(Team::lead(3, &|_| {}).into(), Ordering::Relaxed);
+            });
+            assert_eq!(led.load(Ordering::Relaxed), 0);
+        });
+    }
+}
