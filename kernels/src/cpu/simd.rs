@@ -60,8 +60,7 @@ pub trait Simd: Copy + Send + Sync {
             // SAFETY: the slice holds 16 elements, as just checked.
             unsafe { self.load(from.as_ptr()) }
         } else {
-            let mut lanes = [0.0; LANES];
-            lanes[..from.len()].copy_from_slice(from);
+            let lanes = filled_up(from);
             // SAFETY: `lanes` holds 16 elements.
             unsafe { self.load(lanes.as_ptr()) }
         }
@@ -77,10 +76,26 @@ pub trait Simd: Copy + Send + Sync {
             let mut lanes = [0.0; LANES];
             // SAFETY: `lanes` holds 16 elements.
             unsafe { self.store(lanes.as_mut_ptr(), v) };
-            let n = to.len();
-            to.copy_from_slice(&lanes[..n]);
+            cut_off(to, &lanes);
         }
     }
+}
+
+/// `from`, which is shorter than a vector, with zeros behind it. Kept out of the way, or loops
+/// would save their vectors around the call that is never made.
+#[cold]
+#[inline(never)]
+fn filled_up(from: &[f32]) -> [f32; LANES] {
+    let mut lanes = [0.0; LANES];
+    lanes[..from.len()].copy_from_slice(from);
+    lanes
+}
+
+/// The first numbers of `lanes`, as many as `to` has.
+#[cold]
+#[inline(never)]
+fn cut_off(to: &mut [f32], lanes: &[f32; LANES]) {
+    to.copy_from_slice(&lanes[..to.len()]);
 }
 
 /// A body of code that is compiled once for every instruction set.
