@@ -396,21 +396,24 @@ impl<'a> ThinSums<'a> {
     }
 }
 
-/// Adds the patches of some images to `sums`, a number a tap and channel.
+/// Adds the patches of some images to `sums`, a number a tap and channel: for each row of the kernel
+/// the lines that it sees are added up first, pixel by pixel.
 fn add_patches(g: &Conv2d, x: &[f32], sums: &mut [f64; THIN_DEPTH]) {
     let row_len = g.kernel_width() * g.in_channels();
     let line = g.width() * g.in_channels();
+    let mut lines = Scratch::new(line);
+    let mut lines = lines.write();
     for image in x.chunks_exact(g.image_len()) {
-        for row in 0..g.out_height() {
-            let mut of_row = [0.0f32; THIN_DEPTH];
-            for column in 0..g.out_width() {
-                let start = row * g.stride() * line + column * g.stride() * g.in_channels();
-                for (tap, sums) in of_row[..g.depth()].chunks_exact_mut(row_len).enumerate() {
-                    let patch = &image[start + tap * line..][..row_len];
-                    sums.iter_mut().zip(patch).for_each(|(sum, x)| *sum += x);
-                }
+        for (row, sums) in sums[..g.depth()].chunks_exact_mut(row_len).enumerate() {
+            lines.fill(0.0);
+            for seen in (0..g.out_height()).map(|i| i * g.stride() + row) {
+                let seen = &image[seen * line..][..line];
+                lines.iter_mut().zip(seen).for_each(|(sum, x)| *sum += x);
             }
-            sums.iter_mut().zip(of_row).for_each(|(sum, of_row)| *sum += f64::from(of_row));
+            for start in (0..g.out_width()).map(|i| i * g.stride() * g.in_channels()) {
+                let patch = &lines[start..][..row_len];
+                sums.iter_mut().zip(patch).for_each(|(sum, x)| *sum += f64::from(*x));
+            }
         }
     }
 }

@@ -4,6 +4,8 @@
 //! overlap by two pixels. Vectors run across channels, so a tile is T times T vectors a block
 //! of 16 channels, and no number ever crosses a lane.
 
+use std::mem::MaybeUninit;
+
 use super::forms::{Add, Line, Overwrite, Sink, Square, Through, both_ways};
 use crate::cpu::finish::Finish;
 use crate::cpu::simd::{Kernel, LANES, Simd};
@@ -267,6 +269,7 @@ impl Target<'_> {
     ) {
         let (row, column) = (self.layout.row_len(), self.layout.channels);
         let [top, left] = self.part.start;
+        assert!(TO <= 6, "a larger square than can be copied");
         // SAFETY: the caller guarantees all places.
         unsafe {
             let start = self.image.add(top * row + left * column);
@@ -274,8 +277,10 @@ impl Target<'_> {
             if self.part.is_whole(TO) {
                 return both_ways::<L, S, FROM, TO>(s, from, to, sink);
             }
-            let mut copied = Copied([0.0; 36 * LANES]);
-            let copy = Square { start: copied.0.as_mut_ptr(), row: TO * LANES, column: LANES };
+            // Left without initial values: the transform writes all that is read.
+            let mut copied = MaybeUninit::<Copied>::uninit();
+            let start = copied.as_mut_ptr().cast::<f32>();
+            let copy = Square { start, row: TO * LANES, column: LANES };
             both_ways::<L, S, FROM, TO>(s, from, copy, Overwrite);
             for i in 0..self.part.size[0] {
                 for j in 0..self.part.size[1] {
