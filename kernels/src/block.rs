@@ -79,13 +79,19 @@ fn size_class(bytes: usize) -> (usize, usize) {
     (4 * exponent + step, (1 << exponent) + step * quarter)
 }
 
-/// A new block of `size` bytes, at least 256.
+/// A new block of `size` bytes. Blocks are never given back to the allocator, so nobody needs to
+/// know where the memory began.
+///
+/// The allocator is asked for no more than its own alignment: zeros of a larger one it would
+/// write, while these are pages that the system gives when they are first touched.
 fn allocate(size: usize) -> NonNull<u8> {
-    let layout = Layout::from_size_align(size, ALIGNMENT);
+    let layout = Layout::from_size_align(size + ALIGNMENT, 16);
     let layout = layout.expect("a block is smaller than the address space");
-    assert!(size >= 256, "no block is smaller than its class");
     // SAFETY: the size is not 0.
-    NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
+    let memory = unsafe { alloc_zeroed(layout) };
+    let memory = NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout));
+    // SAFETY: the first aligned byte is at most `ALIGNMENT` bytes on, inside the memory.
+    unsafe { memory.add(memory.align_offset(ALIGNMENT)) }
 }
 
 /// A block of `class` for a task of the worker at `place`. If there is none, every worker gets

@@ -63,6 +63,20 @@ fn with_helpers(helpers: usize, work: impl Fn(usize) + Sync) {
     share(helpers + 1, &work);
 }
 
+/// Calls `lead` here and, as soon as they come, `help(1)` to `help(helpers)` on other workers of the
+/// pool; all have returned when this does.
+fn beside<R: Send>(
+    helpers: usize,
+    help: impl Fn(usize) + Sync,
+    lead: impl FnOnce() -> R + Send,
+) -> R {
+    let help = &help;
+    rayon::scope(|scope| {
+        (1..=helpers).for_each(|who| scope.spawn(move |_| help(who)));
+        lead()
+    })
+}
+
 /// Calls `body(i)` for `i` in `0..count`: on the team that this thread leads, in rayon's pool where
 /// it leads none, or here alone inside another loop's body.
 fn share(count: usize, body: &(dyn Fn(usize) + Sync)) {

@@ -83,12 +83,11 @@ impl Team {
             return lead();
         }
         let team = Team::new(threads);
-        rayon::scope(|scope| {
-            let team = &team;
-            (1..=team.helpers).for_each(|who| scope.spawn(move |_| team.help(who)));
-            let _leading = Leading::new(team);
+        let lead = || {
+            let _leading = Leading::new(&team);
             lead()
-        })
+        };
+        super::beside(team.helpers, |who| team.help(who), lead)
     }
 
     /// Calls `body(i)` for `i` in `0..count` on the team that this thread leads; says no where it
