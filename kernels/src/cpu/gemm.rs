@@ -3,7 +3,7 @@
 use super::finish::Finish;
 use super::isa::{Isa, tile_rows_limit};
 use super::panels::Panels;
-use super::tile::{Grid, RowProduct, ShardedProduct};
+use super::products::{Grid, RowProduct, ShardedProduct};
 use crate::geometry::Gemm;
 use crate::threads;
 

@@ -21,6 +21,7 @@ pub mod inference;
 mod math;
 mod panels;
 mod pool;
+mod products;
 mod reduce;
 mod scratch;
 mod tile;

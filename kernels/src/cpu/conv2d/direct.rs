@@ -10,9 +10,9 @@ use super::frame::Frame;
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::{Isa, tile_rows_limit};
 use crate::cpu::panels::{Panels, PanelsView};
+use crate::cpu::products::{ColumnProduct, Grid, RowProduct, Steps};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::LANES;
-use crate::cpu::tile::{ColumnProduct, Grid, RowProduct, Steps};
 use crate::geometry::{Conv2d, SHARD};
 
 /// So many output pixels are wanted at once, so that small images still fill a tile.

@@ -11,9 +11,9 @@ use super::finish::Finish;
 use super::isa::{Isa, tile_rows_limit};
 use super::panels::Panels;
 use super::pool::window;
+use super::products::{Grid, RowProduct};
 use super::scratch::Scratch;
 use super::simd::{Kernel, LANES, Simd};
-use super::tile::{Grid, RowProduct};
 use crate::geometry::{Conv2d, Pool2d};
 use crate::threads;
 

@@ -7,8 +7,9 @@ use super::{After, Pool, Step, What};
 use crate::cpu::conv2d::{Convolution, Solo};
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::{Isa, tile_rows_limit};
+use crate::cpu::products::{Grid, RowProduct};
 use crate::cpu::scratch::Scratch;
-use crate::cpu::tile::{Grid, PANELS_TOGETHER, RowProduct};
+use crate::cpu::tile::PANELS_TOGETHER;
 use crate::threads::phases::{MOST_PHASES, Shared, in_phases};
 
 /// Chunks of a phase whose rows or columns can be cut at will.
