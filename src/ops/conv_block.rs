@@ -1,7 +1,8 @@
 //! A convolution with bias, batch norm and ReLU, and behind it a [`Tensor::conv_pool`], in one
 //! operation: [N, H, W, C] -> [N, H', W', O]. It is what the operations that it stands for give
 //! one after the other, bit for bit; of all that lies between them only the first convolution's
-//! output is written to memory.
+//! output is written to memory. Where that convolution is thin (`geometry::ConvBlock::is_thin`) not
+//! even that is, and its weight gradient is summed up in another order.
 //!
 //! The first bias gets no gradient: batch norm takes it away again.
 
