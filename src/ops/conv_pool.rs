@@ -1,4 +1,4 @@
-//! y = dropout(pool(relu(x ⋆ w + bias))) in one operation: [N, H, W, C] [Kh, Kw, C, O] [O] ->
+//! y = dropout(pool(relu(x ⋆ w + bias))) in one operation: [N, H, W, C] [Kh, Kw, C, O] \[O\] ->
 //! [N, H', W', O]. It is what `conv2d`, `add_bias`, `relu`, `max_pool2d` and `dropout` give one
 //! after the other, bit for bit, without writing what lies between them to memory.
 
