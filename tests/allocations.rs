@@ -30,6 +30,7 @@ fn note(bytes: usize) {
     LARGEST.fetch_max(bytes, Relaxed);
 }
 
+// The one unsafe code outside of `kernels`: an allocator cannot be written without.
 // SAFETY: every call goes to the system's allocator as it came; counting takes no memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {

@@ -63,7 +63,7 @@ fn the_reference_network() {
 fn odd_networks() {
     let padded = Conv2d { padding: 1, ..Conv2d::new(5, 3) };
     let strided = Conv2d { stride: 2, ..Conv2d::new(16, 2) };
-    let layers: [Vec<Layer>; 3] = [
+    let layers: [Vec<Layer>; 4] = [
         vec![
             BatchNorm::default().into(),
             padded.clone().into(),
@@ -88,6 +88,8 @@ fn odd_networks() {
             Flatten {}.into(),
         ],
         vec![padded.into(), Relu {}.into(), Flatten {}.into(), Dense::new(20).into()],
+        // What is left of this one is nothing at all.
+        vec![Flatten {}.into(), Dropout::new(0.5).into()],
     ];
     for layers in layers {
         for count in [1, 40] {

@@ -7,6 +7,7 @@
 mod claims;
 pub(crate) mod phases;
 mod team;
+
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -60,7 +61,7 @@ pub(crate) fn count() -> usize {
 /// Calls `work(0)` and, as soon as they come, `work(1)` to `work(helpers)` on other threads; all have
 /// returned when this does.
 fn with_helpers(helpers: usize, work: impl Fn(usize) + Sync) {
-    share(helpers + 1, &work);
+    share(helpers + 1, work);
 }
 
 /// Calls `lead` here and, as soon as they come, `help(1)` to `help(helpers)` on other workers of the
@@ -77,16 +78,14 @@ fn beside<R: Send>(
     })
 }
 
-/// Calls `body(i)` for `i` in `0..count`: on the team that this thread leads, in rayon's pool where
-/// it leads none, or here alone inside another loop's body.
-fn share(count: usize, body: &(dyn Fn(usize) + Sync)) {
-    if Team::lead(count, body) {
-        return;
-    }
+/// Calls `body(i)` for `i` in `0..count`, each as a task: on the team that this thread leads, in
+/// rayon's pool where it leads none, or here alone inside another task.
+fn share(count: usize, body: impl Fn(usize) + Sync) {
+    let task = |i: usize| run_task(|| body(i));
     if IN_TASK.get() {
-        (0..count).for_each(body);
-    } else {
-        (0..count).into_par_iter().for_each(body);
+        (0..count).for_each(task);
+    } else if !Team::lead(count, &task) {
+        (0..count).into_par_iter().for_each(task);
     }
 }
 
@@ -132,10 +131,9 @@ pub fn chunks<T: Send>(out: &mut [T], length: usize, task: impl Fn(usize, &mut [
         return;
     }
     let chunks = Chunks::new(out, length);
-    share(chunks.count(), &|i| {
+    share(chunks.count(), |i| {
         // SAFETY: `share` calls each `i` once.
-        let chunk = unsafe { chunks.take(i) };
-        run_task(|| task(i, chunk));
+        task(i, unsafe { chunks.take(i) });
     });
 }
 
@@ -160,15 +158,23 @@ impl<'a, T> Chunks<'a, T> {
         self.len.div_ceil(self.length)
     }
 
-    /// Chunk `i`.
+    /// Whether this falls into `count` chunks; nothing falls into as many empty ones.
+    fn falls_into(&self, count: usize) -> bool {
+        self.len == 0 || self.count() == count
+    }
+
+    /// Chunk `i`, which is empty where there is nothing.
     ///
     /// # Safety
     /// Nobody may take the same one twice.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is something, and no such chunk of it.
     #[allow(clippy::mut_from_ref, reason = "each chunk is taken once")]
     unsafe fn take(&self, i: usize) -> &'a mut [T] {
+        if self.len == 0 {
+            return &mut [];
+        }
         assert!(i < self.count(), "chunk {i} of {}", self.count());
         let start = i * self.length;
         let len = self.length.min(self.len - start);
@@ -177,7 +183,8 @@ impl<'a, T> Chunks<'a, T> {
     }
 }
 
-/// Makes a function like [`chunks`] over several outputs at once.
+/// Makes a function like [`chunks`] over several outputs at once. One that is empty, because nobody
+/// wants it, has an empty chunk wherever the others have one.
 macro_rules! chunks_of_several {
     ($(#[$doc:meta])* $name:ident: $first:ident $First:ident, $($other:ident $Other:ident),+) => {
         $(#[$doc])*
@@ -190,12 +197,13 @@ macro_rules! chunks_of_several {
             task: impl Fn(usize, &mut [$First], $(&mut [$Other]),+) + Sync,
         ) {
             let $first = Chunks::new($first.0, $first.1);
-            $(let $other = Chunks::new($other.0, $other.1);
-            assert_eq!($first.count(), $other.count(), "chunks of unequal number");)+
-            share($first.count(), &|i| {
+            $(let $other = Chunks::new($other.0, $other.1);)+
+            let count = $first.count()$(.max($other.count()))+;
+            let agree = $first.falls_into(count)$( && $other.falls_into(count))+;
+            assert!(agree, "chunks of unequal number");
+            share(count, |i| {
                 // SAFETY: `share` calls each `i` once.
-                let ($first, $($other),+) = unsafe { ($first.take(i), $($other.take(i)),+) };
-                run_task(|| task(i, $first, $($other),+));
+                unsafe { task(i, $first.take(i), $($other.take(i)),+) };
             });
         }
     };
@@ -218,7 +226,7 @@ chunks_of_several! {
 pub fn all_chunks<T: Sync>(data: &[T], length: usize, test: impl Fn(&[T]) -> bool + Sync) -> bool {
     assert!(length > 0, "chunks of no length");
     let holds = AtomicBool::new(true);
-    share(data.len().div_ceil(length), &|i| {
+    share(data.len().div_ceil(length), |i| {
         let chunk = &data[i * length..data.len().min((i + 1) * length)];
         if !test(chunk) {
             holds.store(false, Ordering::Relaxed);
@@ -249,5 +257,37 @@ mod tests {
         assert_eq!(numbers[17], 0);
         workers.run(|| chunks(&mut numbers, 1, |i, chunk| chunk.fill(i as i32)));
         assert_eq!(numbers, std::array::from_fn(|i| i as i32));
+    }
+
+    /// An output that nobody wants has no numbers, and a chunk wherever the others have one.
+    #[test]
+    fn an_empty_output_has_empty_chunks() {
+        let (mut nothing, mut numbers) = ([0; 0], [0; 10]);
+        let task = |i: usize, nothing: &mut [i32], numbers: &mut [i32]| {
+            assert!(nothing.is_empty());
+            numbers.fill(i as i32);
+        };
+        chunks2((&mut nothing, 7), (&mut numbers, 4), task);
+        assert_eq!(numbers, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]);
+    }
+
+    /// A loop in a task's body runs in that task: on a team, in a pool and outside of both.
+    #[test]
+    fn loops_in_tasks_run_there() {
+        let sum = || {
+            let mut sums = [0; 6];
+            chunks(&mut sums, 1, |i, sum| {
+                let mut numbers = [0; 9];
+                let here = std::thread::current().id();
+                chunks(&mut numbers, 2, |_, numbers| {
+                    assert_eq!(std::thread::current().id(), here);
+                    numbers.fill(i);
+                });
+                sum[0] = numbers.iter().sum();
+            });
+            assert_eq!(sums, [0, 9, 18, 27, 36, 45]);
+        };
+        sum();
+        (1..=3).for_each(|threads| Workers::new(threads).unwrap().run(sum));
     }
 }

@@ -57,7 +57,7 @@ pub fn conv_block_forward(
     let isa = Isa::current();
     let conv = Convolution::new(isa, &g.first);
     let weights = conv.pack_forward(&g.first, w1);
-    let first = First { isa, g, conv, weights: weights.view(), x, bias: bias1 };
+    let first = First { isa, g, conv, weights: Some(weights.view()), x, bias: bias1 };
     let batch = [&mut *mean, &mut *inverse_deviation];
     first.statistics(z, batch, [running_mean, running_variance]);
 
@@ -86,7 +86,8 @@ struct First<'a> {
     isa: Isa,
     g: &'a ConvBlock,
     conv: Convolution,
-    weights: PanelsView<'a>,
+    /// For z, where it is computed and not kept from before.
+    weights: Option<PanelsView<'a>>,
     x: &'a [f32],
     bias: &'a [f32],
 }
@@ -100,18 +101,15 @@ impl First<'_> {
         let (mut means, mut squares) = (means.write(), squares.write());
         let out_len = g.out_image_len();
         let images = self.conv.images_at_once();
-        let tasks = g.images().div_ceil(images);
-        let mut nothing = Scratch::new(tasks);
-        let mut nothing = nothing.write();
-        let kept = if z.is_empty() { (&mut *nothing, 1) } else { (z, images * out_len) };
         let few = images * channels;
         threads::chunks3(
-            kept,
+            (z, images * out_len),
             (&mut means, few),
             (&mut squares, few),
             |task, z, means, squares| {
                 let range = task * images..task * images + means.len() / channels;
-                let mut scratch = Scratch::new(range.len() * out_len);
+                let len = if self.g.is_thin() { range.len() * out_len } else { 0 };
+                let mut scratch = Scratch::new(len);
                 let mut scratch = scratch.write();
                 let z = if self.g.is_thin() { &mut *scratch } else { z };
                 self.convolve(range, z);
@@ -127,7 +125,8 @@ impl First<'_> {
 
     fn convolve(&self, images: Range<usize>, z: &mut [f32]) {
         let finish = Finish { bias: self.bias, relu: false };
-        self.conv.forward(&self.weights, self.inputs(images), finish, z);
+        let weights = self.weights.as_ref().expect("packed wherever z is computed");
+        self.conv.forward(weights, self.inputs(images), finish, z);
     }
 
     fn inputs(&self, images: Range<usize>) -> &[f32] {
@@ -180,8 +179,9 @@ pub fn conv_block_backward(
     let mut scale = scale.write();
     multiply(gamma, inverse_deviation, &mut scale);
     let conv = Convolution::new(isa, &g.first);
-    let weights = conv.pack_forward(&g.first, w1);
-    let first = First { isa, g, conv, weights: weights.view(), x, bias: bias1 };
+    let weights = g.is_thin().then(|| conv.pack_forward(&g.first, w1));
+    let weights = weights.as_ref().map(|weights| weights.view());
+    let first = First { isa, g, conv, weights, x, bias: bias1 };
     let norm = Norm { mean, inverse_deviation, scale: &scale, beta };
     let second = Second { isa, g, dy, codes, z, first: &first, norm };
     let mut left = Scratch::new(images.div_ceil(SHARD) * second.left_len());
@@ -284,8 +284,10 @@ impl Second<'_> {
             let here = start - all.start..images.end - all.start;
             let outputs = images.start * out_len..images.end * out_len;
             let of = |len: usize| here.start * len..here.end * len;
-            let [mut a, mut da, mut masked] = [(); 3].map(|()| Scratch::new(here.len() * len));
-            let (mut a, mut da, mut masked) = (a.write(), da.write(), masked.write());
+            let [mut a, mut da] = [(); 2].map(|()| Scratch::new(here.len() * len));
+            let (mut a, mut da) = (a.write(), da.write());
+            let mut masked = Scratch::new(if thin.is_some() { here.len() * len } else { 0 });
+            let mut masked = masked.write();
             self.first.with_z(self.z, images.clone(), |z| {
                 let Norm { mean, scale, beta, .. } = self.norm;
                 self.isa.run(Normalise { x: z, mean, scale, beta, relu: true, y: &mut a });
@@ -455,11 +457,8 @@ fn first_gradients(
     let shards = g.first.images().div_ceil(SHARD);
     let mut parts = Scratch::new(shards * w.len());
     let mut parts = parts.write();
-    let mut unwanted = Scratch::new(shards);
-    let mut unwanted = unwanted.write();
-    let dx = if wanted { (dx, SHARD * len) } else { (&mut *unwanted, 1) };
     let images = conv.images_at_once();
-    threads::chunks2(dx, (&mut parts, w.len()), |shard, dx, part| {
+    threads::chunks2((dx, SHARD * len), (&mut parts, w.len()), |shard, dx, part| {
         let mut sums = Scratch::new(conv.sums_len(&g.first));
         let mut sums = sums.write();
         let end = g.first.images().min((shard + 1) * SHARD);

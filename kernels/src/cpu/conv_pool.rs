@@ -6,11 +6,11 @@
 
 use super::channels::{PixelSums, totals};
 use super::conv2d::{Convolution, WeightSums};
-use super::elementwise::{DropCoded, larger};
+use super::elementwise::DropCoded;
 use super::finish::Finish;
 use super::isa::Isa;
 use super::panels::PanelsView;
-use super::pool::{self, store_codes, window};
+use super::pool::{self, maximum, store_codes, window};
 use super::reduce::tree_of_slices;
 use super::scratch::Scratch;
 use super::simd::{Kernel, LANES, Simd};
@@ -53,32 +53,30 @@ pub fn conv_pool_backward(
 ) {
     let isa = Isa::current();
     let stage = Stage::new(isa, g);
-    let weights = stage.conv.pack_backward(&g.conv, w);
-    let weights = weights.view();
+    let weights = (g.input_gradient != 0).then(|| stage.conv.pack_backward(&g.conv, w));
+    let weights = weights.as_ref().map(|weights| weights.view());
     let (len, out_len) = (g.conv.image_len(), stage.pool.out_image_len());
     let shards = g.conv.images().div_ceil(SHARD);
     let mut parts = Scratch::new(shards * w.len());
     let mut parts = parts.write();
     let mut bias_sums = Scratch::new(g.conv.images() * dbias.len());
     let mut bias_sums = bias_sums.write();
-    let mut unwanted = Scratch::new(shards);
-    let mut unwanted = unwanted.write();
-    let dx = if dx.is_empty() { (&mut *unwanted, 1) } else { (dx, SHARD * len) };
     let images = stage.conv.images_at_once();
     threads::chunks3(
-        dx,
+        (dx, SHARD * len),
         (&mut parts, w.len()),
         (&mut bias_sums, SHARD * dbias.len()),
         |shard, dx, part, bias_sums| {
             let mut sums = Scratch::new(stage.conv.sums_len(&g.conv));
             let mut sums = sums.write();
             let end = shard * SHARD + bias_sums.len() / dbias.len();
-            let wanted = g.input_gradient != 0;
             for first in (shard * SHARD..end).step_by(images) {
                 let range = first..end.min(first + images);
                 let place = first - shard * SHARD..range.end - shard * SHARD;
                 let out = range.start * out_len..range.end * out_len;
-                let dx = wanted.then(|| &mut dx[place.start * len..place.end * len]);
+                let dx = weights
+                    .as_ref()
+                    .map(|weights| (weights, &mut dx[place.start * len..place.end * len]));
                 stage.backward(
                     (&dy[out.clone()], &codes[out]),
                     WeightSums {
@@ -87,7 +85,7 @@ pub fn conv_pool_backward(
                         begin: place.start == 0,
                     },
                     &mut bias_sums[place.start * dbias.len()..place.end * dbias.len()],
-                    dx.map(|dx| (&weights, dx)),
+                    dx,
                 );
             }
             stage.conv.finish(&sums, part);
@@ -190,27 +188,13 @@ impl Kernel for BiasReluPool<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (g, channels, zero) = (self.g, self.g.channels(), s.splat(0.0));
-        let (row_len, none) = (g.width() * channels, s.splat(f32::from(NO_GRADIENT)));
+        let (none, finish) =
+            (s.splat(f32::from(NO_GRADIENT)), Finish { bias: self.bias, relu: true });
         let outputs = self.y.chunks_exact_mut(channels).zip(self.codes.chunks_exact_mut(channels));
         for (i, (y, codes)) in outputs.enumerate() {
             let first = window(g, i / g.out_width(), i % g.out_width());
             for c in (0..channels).step_by(LANES) {
-                let bias = s.load_slice(&self.bias[c..]);
-                let mut best = larger(s, s.add(s.load_slice(&self.x[first + c..]), bias), zero);
-                let mut code = zero;
-                let mut place = 0.0;
-                for row in 0..g.window_height() {
-                    for column in 0..g.window_width() {
-                        let at = first + row * row_len + column * channels + c;
-                        let v = larger(s, s.add(s.load_slice(&self.x[at..]), bias), zero);
-                        let here = s.splat(place);
-                        let taken = s.select_gt(v, best, here, code);
-                        // Where v is a number the comparison decides; where it is NaN, v is taken.
-                        code = s.select_eq(v, v, taken, here);
-                        best = s.select_eq(v, v, s.select_gt(v, best, v, best), v);
-                        place += 1.0;
-                    }
-                }
+                let (best, code) = maximum(s, g, self.x, first + c, finish.at(s, c));
                 s.store_slice(&mut y[c..], best);
                 store_codes(s, &mut codes[c..], s.select_gt(best, zero, code, none));
             }

@@ -1,7 +1,7 @@
 //! What is done to the numbers of a product before they are written.
 
 use super::elementwise::larger;
-use super::simd::{LANES, Simd};
+use super::simd::Simd;
 
 /// A bias a column, and ReLU.
 #[derive(Clone, Copy)]
@@ -16,15 +16,15 @@ impl Finish<'_> {
     /// Numbers are written as they are.
     pub const NONE: Finish<'static> = Finish { bias: &[], relu: false };
 
-    /// `v`, which is about to be written to columns `column..`.
+    /// The same for columns `column..`, a vector of them.
     #[inline(always)]
-    pub fn apply<S: Simd>(self, s: S, v: S::V, column: usize) -> S::V {
-        let v = if self.bias.is_empty() {
-            v
-        } else {
-            s.add(v, s.load_slice(&self.bias[column.min(self.bias.len())..]))
+    pub fn at<S: Simd>(self, s: S, column: usize) -> FinishVector<S::V> {
+        let has_bias = !self.bias.is_empty();
+        let bias = match has_bias {
+            true => s.load_slice(&self.bias[column.min(self.bias.len())..]),
+            false => s.splat(0.0),
         };
-        if self.relu { larger(s, v, s.splat(0.0)) } else { v }
+        FinishVector { bias, has_bias, relu: self.relu }
     }
 
     /// Checks that there is a bias for each of `columns`, or none.
@@ -32,28 +32,18 @@ impl Finish<'_> {
         let len = self.bias.len();
         assert!(len == 0 || len == columns, "{len} biases for {columns} columns");
     }
-
-    /// The same for the 16 columns of a block: `v` as it is to be written.
-    #[inline(always)]
-    pub fn of_block<S: Simd>(self, s: S, block: usize) -> Block<S::V> {
-        let bias = match self.bias {
-            [] => s.splat(0.0),
-            bias => s.load_slice(&bias[block * LANES..]),
-        };
-        Block { bias, has_bias: !self.bias.is_empty(), relu: self.relu }
-    }
 }
 
-/// A [`Finish`] of 16 columns.
+/// A [`Finish`] of a vector of columns.
 #[derive(Clone, Copy)]
-pub(super) struct Block<V> {
+pub(super) struct FinishVector<V> {
     bias: V,
     has_bias: bool,
     relu: bool,
 }
 
-impl<V: Copy> Block<V> {
-    /// `v`, which is about to be written.
+impl<V: Copy> FinishVector<V> {
+    /// `v` as it is to be written.
     #[inline(always)]
     pub fn apply<S: Simd<V = V>>(self, s: S, v: V) -> V {
         let v = if self.has_bias { s.add(v, self.bias) } else { v };

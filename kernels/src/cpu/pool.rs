@@ -1,5 +1,6 @@
 //! Max-pooling: a task an image, vectors across channels.
 
+use super::finish::{Finish, FinishVector};
 use super::isa::Isa;
 use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::Pool2d;
@@ -21,6 +22,35 @@ pub(super) fn window(g: &Pool2d, row: usize, column: usize) -> usize {
     (row * g.stride() * g.width() + column * g.stride()) * g.channels()
 }
 
+/// The maximum of the window whose first number is at `first` and its place in the window, in the
+/// lanes of a vector of channels; of the numbers as `finish` makes them. The first of equals is
+/// taken, and a NaN replaces what was taken before it.
+#[inline(always)]
+pub(super) fn maximum<S: Simd>(
+    s: S,
+    g: &Pool2d,
+    x: &[f32],
+    first: usize,
+    finish: FinishVector<S::V>,
+) -> (S::V, S::V) {
+    let row_len = g.width() * g.channels();
+    let mut best = finish.apply(s, s.load_slice(&x[first..]));
+    let mut code = s.splat(0.0);
+    let mut place = 0.0;
+    for row in 0..g.window_height() {
+        for column in 0..g.window_width() {
+            let at = first + row * row_len + column * g.channels();
+            let (v, here) = (finish.apply(s, s.load_slice(&x[at..])), s.splat(place));
+            let larger = s.select_gt(v, best, here, code);
+            // Where v is a number the comparison decides; where it is NaN, v is taken.
+            code = s.select_eq(v, v, larger, here);
+            best = s.select_eq(v, v, s.select_gt(v, best, v, best), v);
+            place += 1.0;
+        }
+    }
+    (best, code)
+}
+
 struct Forward<'a> {
     g: &'a Pool2d,
     x: &'a [f32],
@@ -33,25 +63,11 @@ impl Kernel for Forward<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (g, channels) = (self.g, self.g.channels());
-        let row_len = g.width() * channels;
         let outputs = self.y.chunks_exact_mut(channels).zip(self.codes.chunks_exact_mut(channels));
         for (i, (y, codes)) in outputs.enumerate() {
             let first = window(g, i / g.out_width(), i % g.out_width());
             for c in (0..channels).step_by(LANES) {
-                let mut best = s.load_slice(&self.x[first + c..]);
-                let mut code = s.splat(0.0);
-                let mut place = 0.0;
-                for row in 0..g.window_height() {
-                    for column in 0..g.window_width() {
-                        let at = first + row * row_len + column * channels + c;
-                        let (v, here) = (s.load_slice(&self.x[at..]), s.splat(place));
-                        let larger = s.select_gt(v, best, here, code);
-                        // Where v is a number the comparison decides; where it is NaN, v is taken.
-                        code = s.select_eq(v, v, larger, here);
-                        best = s.select_eq(v, v, s.select_gt(v, best, v, best), v);
-                        place += 1.0;
-                    }
-                }
+                let (best, code) = maximum(s, g, self.x, first + c, Finish::NONE.at(s, c));
                 s.store_slice(&mut y[c..], best);
                 store_codes(s, &mut codes[c..], code);
             }

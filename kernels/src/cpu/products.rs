@@ -181,7 +181,7 @@ impl RowProduct<'_> {
         unrolled!(I in P => {
             unrolled!(V in NV => {
                 let column = (((panel + I) * NV + V) * LANES).min(self.b.columns);
-                let sum = self.finish.apply(s, sums[I][V], column);
+                let sum = self.finish.at(s, column).apply(s, sums[I][V]);
                 s.store_slice(&mut self.c[column..], sum);
             });
         });
@@ -212,8 +212,8 @@ impl RowProduct<'_> {
         let column = panel * NV * LANES;
         let width = (self.b.columns - column).min(NV * LANES);
         unrolled!(V in NV => {
-            let column = column + V * LANES;
-            unrolled!(R in MR => sums[R][V] = self.finish.apply(s, sums[R][V], column));
+            let finish = self.finish.at(s, column + V * LANES);
+            unrolled!(R in MR => sums[R][V] = finish.apply(s, sums[R][V]));
         });
         let c = &mut self.c[first * self.b.columns + column..];
         store_tile(s, c, self.b.columns, width, &sums);

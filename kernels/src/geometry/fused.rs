@@ -10,7 +10,7 @@ use super::{BatchNorm, Channels, Conv2d, Dropout, Pool2d};
 pub struct ConvPool {
     /// The convolution.
     pub conv: Conv2d,
-    /// Height of the pool's window; it has at most 255 pixels.
+    /// Height of the pool's window; it has at most 254 pixels.
     pub window_height: u32,
     /// Width of the pool's window.
     pub window_width: u32,

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::claims::Claims;
 
 /// The most phases that [`in_phases`] takes.
-pub(crate) const MOST_PHASES: usize = 64;
+pub(crate) const MOST_PHASES: usize = 32;
 /// Threads beside the caller: small work has no use for more.
 const MOST_HELPERS: usize = 3;
 /// Looks at a counter before a thread lets others have its core.
@@ -45,7 +45,7 @@ pub(crate) fn in_phases(chunks: &[usize], work: impl Fn(usize, usize) + Sync) {
 /// How far a phase is.
 struct Phase {
     count: usize,
-    claims: Claims,
+    claims: Claims<{ MOST_HELPERS + 1 }>,
     done: AtomicUsize,
 }
 

@@ -16,7 +16,7 @@
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 
-use crate::cpu::finish;
+use crate::cpu::finish::FinishVector;
 use crate::cpu::simd::Simd;
 
 /// A linear map of `FROM` numbers to `TO` numbers, in all lanes at once.
@@ -233,7 +233,7 @@ impl<S: Simd> Sink<S> for Add {
     }
 }
 
-impl<S: Simd> Sink<S> for finish::Block<S::V> {
+impl<S: Simd> Sink<S> for FinishVector<S::V> {
     #[inline(always)]
     unsafe fn place(self, s: S, _: *const f32, v: S::V) -> S::V {
         self.apply(s, v)

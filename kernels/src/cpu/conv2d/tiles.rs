@@ -241,7 +241,7 @@ impl<L: Line<FROM, TO>, const FROM: usize, const TO: usize> Kernel
                     match finish {
                         None => to.put::<L, S, FROM, TO>(s, from, Add),
                         Some(finish) => {
-                            to.put::<L, S, FROM, TO>(s, from, finish.of_block(s, block));
+                            to.put::<L, S, FROM, TO>(s, from, finish.at(s, block * LANES));
                         }
                     }
                 }

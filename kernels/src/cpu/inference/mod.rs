@@ -10,7 +10,7 @@ use super::elementwise::Relu;
 use super::finish::Finish;
 use super::isa::{Isa, tile_rows_limit};
 use super::panels::Panels;
-use super::pool::window;
+use super::pool::{maximum, window};
 use super::products::{Grid, RowProduct};
 use super::scratch::Scratch;
 use super::simd::{Kernel, LANES, Simd};
@@ -137,7 +137,7 @@ impl Inference {
         let images = x.len() / self.input_len;
         assert_eq!(x.len(), images * self.input_len, "inference: a part of an image");
         assert_eq!(y.len(), images * self.output_len, "inference: the answers' length");
-        if images == 1 && threads::count() > 1 && self.plan.fits() {
+        if images == 1 && threads::count() > 1 && self.plan.is_usable() {
             let steps = self.segments.iter().flat_map(|segment| &segment.steps);
             return self.plan.run(self.isa, steps, &x, &mut y);
         }
@@ -152,6 +152,9 @@ impl Inference {
 
     /// The answers of one task.
     fn answer(&self, images: usize, x: &[f32], y: &mut [f32]) {
+        if self.segments.is_empty() {
+            return y.copy_from_slice(x);
+        }
         let mut current: Option<Scratch> = None;
         for (i, segment) in self.segments.iter().enumerate() {
             let last = i + 1 == self.segments.len();
@@ -314,19 +317,10 @@ impl Kernel for Pool<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let (g, channels) = (self.g, self.g.channels());
-        let row_len = g.width() * channels;
         for (i, y) in self.y.chunks_exact_mut(channels).enumerate() {
             let first = window(g, i / g.out_width(), i % g.out_width());
             for c in (0..channels).step_by(LANES) {
-                let mut best = s.load_slice(&self.x[first + c..]);
-                for row in 0..g.window_height() {
-                    for column in 0..g.window_width() {
-                        let at = first + row * row_len + column * channels + c;
-                        let v = s.load_slice(&self.x[at..]);
-                        // A NaN replaces what was taken before it, as in training.
-                        best = s.select_eq(v, v, s.select_gt(v, best, v, best), v);
-                    }
-                }
+                let (best, _) = maximum(s, g, self.x, first + c, Finish::NONE.at(s, c));
                 s.store_slice(&mut y[c..], best);
             }
         }

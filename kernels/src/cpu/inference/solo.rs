@@ -139,9 +139,9 @@ impl Plan {
         Plan { phases, memory }
     }
 
-    /// Whether [`Plan::run`] takes so many phases.
-    pub fn fits(&self) -> bool {
-        self.phases.len() <= MOST_PHASES
+    /// Whether [`Plan::run`] takes so many phases, and there are any.
+    pub fn is_usable(&self) -> bool {
+        (1..=MOST_PHASES).contains(&self.phases.len())
     }
 
     /// The answer `y` to an image `x`.
