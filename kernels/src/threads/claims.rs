@@ -1,7 +1,7 @@
 //! Who does which part of a loop: everybody a range of his own first, then what others left.
 //!
-//! A worker that does the same images in one loop after the other finds them in its own cache. On
-//! machines whose cores do not share a cache that matters more than anything else here.
+//! A worker that does the same images in one loop after the other finds them in its own cache,
+//! which counts most where the cores do not share one.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
