@@ -3,8 +3,9 @@
 //!
 //! Training asks for the same sizes in every epoch, so after the first one the free lists serve
 //! all of them and the allocator sees none. That must hold whichever worker runs which task, so
-//! a task's working memory comes from a list of its worker's, and a block that is missing there
-//! is made for every worker. (The system backs a block with memory only when it is used.)
+//! a task's working memory comes from a list of its worker's core, and a block that is missing
+//! there is made for every worker. (The system backs a block with memory only when it is used,
+//! and workers above the number of cores use the same few by turns.)
 
 mod ledger;
 
@@ -63,8 +64,25 @@ impl FreeList {
 /// The unused blocks of results and of working memory outside of tasks.
 static SHARED: Mutex<FreeList> = Mutex::new(FreeList::EMPTY);
 
-/// The unused blocks of tasks, by the place of their worker, in whose core's cache they are.
+/// The unused blocks of tasks, by the core of their worker, in whose cache they are.
 static OWN: [Mutex<FreeList>; MAX_THREADS] = [const { Mutex::new(FreeList::EMPTY) }; MAX_THREADS];
+
+/// The list of the worker at `place`, which it shares with others if there are more than cores.
+fn own(place: usize) -> &'static Mutex<FreeList> {
+    &OWN[place % threads::cores().min(MAX_THREADS)]
+}
+
+/// What a worker's tasks have taken, by size class.
+struct Tally {
+    /// Blocks that they hold at present.
+    held: [u32; CLASSES],
+    /// Blocks that were made for them.
+    made: [u32; CLASSES],
+}
+
+/// The tallies by the place of the worker.
+static TALLIES: [Mutex<Tally>; MAX_THREADS] =
+    [const { Mutex::new(Tally { held: [0; CLASSES], made: [0; CLASSES] }) }; MAX_THREADS];
 
 /// How many size classes there are: four to a doubling.
 const CLASSES: usize = 4 * usize::BITS as usize;
@@ -94,17 +112,31 @@ fn allocate(size: usize) -> NonNull<u8> {
     unsafe { memory.add(memory.align_offset(ALIGNMENT)) }
 }
 
-/// A block of `class` for a task of the worker at `place`. If there is none, every worker gets
-/// one: a task needs the same blocks whoever runs it, so what one lacked, no one lacks later.
+/// A block of `class` for a task of the worker at `place`. If none was made for it, every worker
+/// gets one: a task needs the same blocks whoever runs it, so what one lacked, no one lacks later.
 /// (Only what workers of an earlier, smaller pool left may hide from one that others lack it.)
 fn take_own(place: usize, class: usize, size: usize) -> NonNull<u8> {
-    let unused = lock(&OWN[place]).pop(class);
-    unused.unwrap_or_else(|| {
-        for other in (0..threads::count_here()).filter(|&other| other != place) {
-            lock(&OWN[other]).push(class, allocate(size));
+    let lacks = {
+        let mut tally = lock(&TALLIES[place]);
+        tally.held[class] += 1;
+        tally.held[class] > tally.made[class]
+    };
+    if lacks {
+        // Outside of a pool the only worker is the caller, at whichever place.
+        let workers = threads::count_here();
+        for worker in (0..workers).filter(|&worker| worker != place).chain([place]) {
+            lock(&TALLIES[worker]).made[class] += 1;
+            lock(own(worker)).push(class, allocate(size));
         }
-        allocate(size)
-    })
+    }
+    let unused = lock(own(place)).pop(class);
+    unused.unwrap_or_else(|| allocate(size))
+}
+
+/// Takes a block of `class` back from a task of the worker at `place`.
+fn give_back_own(place: usize, class: usize, start: NonNull<u8>) {
+    lock(own(place)).push(class, start);
+    lock(&TALLIES[place]).held[class] -= 1;
 }
 
 /// A block of memory, all of it initialised at all times.
@@ -193,8 +225,10 @@ impl Block {
 impl Drop for Block {
     fn drop(&mut self) {
         let (class, _) = size_class(self.bytes);
-        let list = self.home.map_or(&SHARED, |place| &OWN[place]);
-        lock(list).push(class, self.start);
+        match self.home {
+            Some(place) => give_back_own(place, class, self.start),
+            None => lock(&SHARED).push(class, self.start),
+        }
     }
 }
 
@@ -306,10 +340,10 @@ mod tests {
         }
     }
 
-    /// The numbers of unused blocks of a size class in the lists of the first four workers.
+    /// The numbers of unused blocks of a size class in the lists of the first four cores.
     fn unused(class: usize) -> [usize; 4] {
-        std::array::from_fn(|place| {
-            let mut list = lock(&OWN[place]);
+        std::array::from_fn(|core| {
+            let mut list = lock(&OWN[core]);
             let all: Vec<_> = std::iter::from_fn(|| list.pop(class)).collect();
             all.iter().for_each(|&start| list.push(class, start));
             all.len()
@@ -323,11 +357,14 @@ mod tests {
         let bytes = 7_777_777;
         let (class, _) = size_class(bytes);
         let two_blocks = || (Block::own(bytes), Block::own(bytes));
+        // Two for each of three workers, and workers above the number of cores share.
+        let mut all = [0; 4];
+        (0..3).for_each(|worker| all[worker % threads::cores()] += 2);
         threads::Workers::new(3).unwrap().run(|| {
             drop(two_blocks());
             assert_eq!(unused(class), [0; 4], "outside of tasks only one thread asks");
             threads::chunks(&mut [0], 1, |_, _| drop(two_blocks()));
-            assert_eq!(unused(class), [2, 2, 2, 0]);
+            assert_eq!(unused(class), all);
             let meet = std::sync::Barrier::new(3);
             threads::chunks(&mut [0; 3], 1, |_, _| {
                 let _blocks = two_blocks();
@@ -335,7 +372,7 @@ mod tests {
                 assert_eq!(unused(class), [0; 4], "all of them are in use, and no new one");
                 meet.wait();
             });
-            assert_eq!(unused(class), [2, 2, 2, 0]);
+            assert_eq!(unused(class), all);
         });
     }
 

@@ -10,6 +10,7 @@ mod team;
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -108,6 +109,12 @@ thread_local! {
 pub(crate) fn place_of_task() -> Option<usize> {
     let place = || rayon::current_thread_index().unwrap_or_else(|| PLACE.with(|&place| place));
     IN_TASK.get().then(|| place() % MAX_THREADS)
+}
+
+/// How many cores this process may use; asked once, since the answer takes the system a while.
+pub(crate) fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
 /// Runs the body of a task.

@@ -65,7 +65,6 @@ thread_local! {
 impl Team {
     /// A team of `threads` workers, which wait awake if each has a core.
     fn new(threads: usize) -> Team {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Team {
             helpers: threads - 1,
             generation: AtomicUsize::new(0),
@@ -74,7 +73,7 @@ impl Team {
             over: AtomicBool::new(false),
             asleep: Mutex::new(0),
             wake: Condvar::new(),
-            awake: if threads <= cores { AWAKE } else { Duration::ZERO },
+            awake: if threads <= super::cores() { AWAKE } else { Duration::ZERO },
         }
     }
 
