@@ -12,7 +12,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use toile::nn::Sequential;
-use toile::optim::{Adam, AdamConstants};
+use toile::optim::{Optimizer, OptimizerSettings};
 use toile::{Buffer, Device, SUMMARY_LEN, Shape, Tensor, models};
 use toile_kernels::rng::Stream;
 
@@ -35,7 +35,7 @@ fn train(criterion: &mut Criterion) {
     group.sampling_mode(SamplingMode::Flat);
     for batch in [32, 128] {
         let mut network = network();
-        let mut optimizer = Adam::new(network.parameters(), AdamConstants::default());
+        let mut optimizer = Optimizer::new(network.parameters(), OptimizerSettings::default());
         let x = images(batch);
         let labels: Vec<u8> = (0..batch).map(|i| (i % 10) as u8).collect();
         let labels = Buffer::from_slice(Device::Cpu, &labels);

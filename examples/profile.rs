@@ -21,7 +21,7 @@ use std::time::Instant;
 
 use clap::Parser;
 use toile::nn::{Fusion, Layer, Sequential, Summary};
-use toile::optim::{Adam, AdamConstants};
+use toile::optim::{Optimizer, OptimizerSettings};
 use toile::{Buffer, Device, SUMMARY_LEN, Shape, Tensor, autograd, models};
 use toile_kernels::rng::Stream;
 use toile_kernels::threads::{self, Workers};
@@ -153,7 +153,7 @@ fn median(seconds: &mut [f64]) -> f64 {
 
 /// A training step on one fixed batch, cut into parts.
 struct Step {
-    parts: Vec<(Sequential, Adam)>,
+    parts: Vec<(Sequential, Optimizer)>,
     images: Tensor,
     labels: Buffer,
     /// What is timed, in the order in which a step does it.
@@ -184,7 +184,7 @@ impl Step {
             forward.push(to);
             backward.insert(0, from);
             (first, shape) = (first + count, network.summary().output());
-            let optimizer = Adam::new(network.parameters(), AdamConstants::default());
+            let optimizer = Optimizer::new(network.parameters(), OptimizerSettings::default());
             parts.push((network, optimizer));
         }
         assert_eq!(first, layers.len(), "the parts are the network");

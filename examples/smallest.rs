@@ -7,7 +7,7 @@
 //! ```
 
 use toile::nn::{Conv2d, Dense, Flatten, Layer, MaxPool2d, Relu, Sequential};
-use toile::optim::{Adam, AdamConstants};
+use toile::optim::{Optimizer, OptimizerSettings};
 use toile::{Buffer, Device, SUMMARY_LEN, Shape, Tensor};
 use toile_kernels::rng::Stream;
 
@@ -42,7 +42,7 @@ fn main() {
         Dense::new(2).into(),
     ];
     let mut network = Sequential::new(&layers, Shape::new(&[8, 8, 1]), Device::Cpu, SEED);
-    let mut optimizer = Adam::new(network.parameters(), AdamConstants::default());
+    let mut optimizer = Optimizer::new(network.parameters(), OptimizerSettings::default());
     // Receives the mean loss and the hits of the latest batch; reading it is up to the caller.
     let mut summary = Buffer::zeros(Device::Cpu, SUMMARY_LEN);
     for step in 0..=100 {

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use clap::{Parser, ValueEnum};
 use toile::nn::{Inference, Layer, Sequential, Summary};
-use toile::optim::{Adam, AdamConstants};
+use toile::optim::{Optimizer, OptimizerSettings};
 use toile::{Buffer, Device, SUMMARY_LEN, Shape, Tensor, models};
 use toile_kernels::rng::Stream;
 use toile_kernels::threads::Workers;
@@ -138,7 +138,7 @@ fn images(n: usize) -> Tensor {
 
 /// Images per second of training: the median of 40 steps after 8, of fewer where they are long.
 fn train(network: &mut Sequential, batch: usize) -> f64 {
-    let mut optimizer = Adam::new(network.parameters(), AdamConstants::default());
+    let mut optimizer = Optimizer::new(network.parameters(), OptimizerSettings::default());
     let x = images(batch);
     let labels: Vec<u8> = (0..batch).map(|i| (i % 10) as u8).collect();
     let labels = Buffer::from_slice(Device::Cpu, &labels);

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use toile_kernels::Device;
 
 use crate::error::{Error, Result, shortened};
-use crate::models;
+use crate::models::{self, DropoutRates};
 use crate::nn::{Sequential, Summary};
 use crate::ops::gather::Normalization;
 use crate::run_folder::{BEST_WEIGHTS, EVALUATION, ModelLocation};
@@ -72,7 +72,22 @@ impl Model {
         device: Device,
         seed: u64,
     ) -> Result<Model> {
-        let layers = models::layers(&architecture.network, architecture.input, classes.len())?;
+        Model::with_dropout(architecture, classes, DropoutRates::default(), device, seed)
+    }
+
+    /// The same with other rates of dropout, which only training sees: files do not hold them.
+    ///
+    /// # Errors
+    /// As [`Model::new`].
+    pub fn with_dropout(
+        architecture: Architecture,
+        classes: Vec<String>,
+        dropout: DropoutRates,
+        device: Device,
+        seed: u64,
+    ) -> Result<Model> {
+        let Architecture { network, input } = &architecture;
+        let layers = models::layers(network, *input, classes.len(), dropout)?;
         let network = Sequential::new(&layers, Shape::new(&architecture.input), device, seed);
         Ok(Model { network, architecture, classes, normalization: Normalization::default() })
     }
@@ -192,7 +207,8 @@ impl Model {
         if !(normalization.offset.is_finite() && normalization.divisor.is_normal()) {
             return Err(not_a_model("its `preprocessing` is not finite"));
         }
-        let layers = models::layers(&architecture.network, architecture.input, classes.len())
+        let Architecture { network, input } = &architecture;
+        let layers = models::layers(network, *input, classes.len(), DropoutRates::default())
             .map_err(|fault| not_a_model(&shortened(&fault.to_string())))?;
         let summary = Summary::of(&layers, Shape::new(&architecture.input));
         check_tensors(header, &summary.tensors)?;

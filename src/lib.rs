@@ -5,7 +5,7 @@
 //!
 //! ```
 //! use toile::nn::{BatchNorm, Conv2d, Dense, Flatten, MaxPool2d, Relu, Sequential};
-//! use toile::optim::{Adam, AdamConstants};
+//! use toile::optim::{Optimizer, OptimizerSettings};
 //! use toile::{Buffer, Device, SUMMARY_LEN, Shape, Tensor};
 //!
 //! // Sixteen images of 8x8 pixels: bright on the left is class 0, bright on the right class 1.
@@ -25,7 +25,7 @@
 //!     Dense::new(2).into(),
 //! ];
 //! let mut network = Sequential::new(&layers, images.shape().of_one(), Device::Cpu, seed);
-//! let mut optimizer = Adam::new(network.parameters(), AdamConstants::default());
+//! let mut optimizer = Optimizer::new(network.parameters(), OptimizerSettings::default());
 //! let mut summary = Buffer::zeros(Device::Cpu, SUMMARY_LEN);
 //! let mut losses = Vec::new();
 //! for step in 0..20 {

@@ -1,17 +1,40 @@
 //! Named networks as lists of layers.
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{Error, Result};
 use crate::nn::{BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, Relu};
 
 /// The name of the network that is trained if no other is asked for.
 pub const REFERENCE: &str = "reference";
 
+/// Which share of the numbers dropout sets to 0 in training; the default is the reference
+/// recipe's. Answers do not depend on it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DropoutRates {
+    /// Behind convolutions, at least 0 and below 1.
+    pub convolution: f64,
+    /// Behind full connections, likewise.
+    pub dense: f64,
+}
+
+impl Default for DropoutRates {
+    fn default() -> Self {
+        DropoutRates { convolution: 0.25, dense: 0.5 }
+    }
+}
+
 /// The layers of the network `name` for images of `input` = [height, width, channels] and this
-/// many classes.
+/// many classes, with these rates of dropout.
 ///
 /// # Errors
 /// [`Error::Input`] if there is no such network or it does not take such images.
-pub fn layers(name: &str, input: [usize; 3], classes: usize) -> Result<Vec<Layer>> {
+pub fn layers(
+    name: &str,
+    input: [usize; 3],
+    classes: usize,
+    dropout: DropoutRates,
+) -> Result<Vec<Layer>> {
     if name != REFERENCE {
         return Err(Error::Input(format!("no network is named {name:?}; known: {REFERENCE}")));
     }
@@ -28,7 +51,7 @@ pub fn layers(name: &str, input: [usize; 3], classes: usize) -> Result<Vec<Layer
     if !(1..=256).contains(&classes) {
         return Err(Error::Input(format!("expected 1 to 256 classes, found {classes}")));
     }
-    Ok(reference(classes))
+    Ok(reference_with(classes, dropout))
 }
 
 /// The reference network: 538,346 numbers for ten classes of 28 by 28 grey images, of which
@@ -44,6 +67,14 @@ pub fn layers(name: &str, input: [usize; 3], classes: usize) -> Result<Vec<Layer
 /// ```
 #[must_use]
 pub fn reference(classes: usize) -> Vec<Layer> {
+    reference_with(classes, DropoutRates::default())
+}
+
+/// The same with other rates of dropout.
+#[must_use]
+pub fn reference_with(classes: usize, rates: DropoutRates) -> Vec<Layer> {
+    let behind_convolutions = Dropout::new(rates.convolution as f32);
+    let behind_dense = Dropout::new(rates.dense as f32);
     vec![
         Conv2d::new(32, 3).into(),
         BatchNorm::default().into(),
@@ -51,25 +82,25 @@ pub fn reference(classes: usize) -> Vec<Layer> {
         Conv2d::new(32, 3).into(),
         Relu {}.into(),
         MaxPool2d::new(2).into(),
-        Dropout::new(0.25).into(),
+        behind_convolutions.into(),
         Conv2d::new(64, 3).into(),
         BatchNorm::default().into(),
         Relu {}.into(),
         Conv2d::new(64, 3).into(),
         Relu {}.into(),
         MaxPool2d::new(2).into(),
-        Dropout::new(0.25).into(),
+        behind_convolutions.into(),
         Conv2d::new(128, 3).into(),
         BatchNorm::default().into(),
-        Dropout::new(0.25).into(),
+        behind_convolutions.into(),
         Flatten {}.into(),
         Dense::new(512).into(),
         BatchNorm::default().into(),
         Relu {}.into(),
-        Dropout::new(0.5).into(),
+        behind_dense.into(),
         Dense::new(256).into(),
         Relu {}.into(),
-        Dropout::new(0.5).into(),
+        behind_dense.into(),
         Dense::new(classes).into(),
     ]
 }

@@ -6,6 +6,7 @@
 
 mod file;
 pub mod limits;
+mod overrides;
 mod path_text;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,13 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::schedule::{EarlyStoppingSettings, PlateauSettings};
+use crate::models::DropoutRates;
+use crate::optim::OptimizerSettings;
+use crate::schedule::{EarlyStoppingSettings, PlateauSettings, ScheduleSettings};
+pub use overrides::{
+    DropoutOverrides, EarlyStoppingOverrides, OptimizerOverrides, Overrides, PlateauOverrides,
+    ScheduleOverrides,
+};
 
 /// The recipe that is used when none is named.
 pub const DEFAULT_RECIPE: &str = "reference";
@@ -52,8 +59,14 @@ fn reference() -> Config {
         limit: None,
         max_steps: None,
         save_every: None,
+        standardize: false,
+        label_smoothing: 0.0,
+        average_decay: 0.0,
         early_stopping: EarlyStoppingSettings::default(),
         plateau: PlateauSettings::default(),
+        schedule: ScheduleSettings::default(),
+        optimizer: OptimizerSettings::default(),
+        dropout: DropoutRates::default(),
     }
 }
 
@@ -69,7 +82,7 @@ pub struct Config {
     pub epochs: usize,
     /// Images per optimizer step; the last batch of an epoch may be smaller.
     pub batch_size: usize,
-    /// The optimizer's first learning rate.
+    /// The learning rate that the schedule takes shares of, and that plateaus lower.
     pub learning_rate: f64,
     /// Decides initial weights, the order of images and dropout.
     #[serde(with = "file::seed")]
@@ -85,10 +98,25 @@ pub struct Config {
     /// Steps from one checkpoint to the next, besides those at each epoch's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save_every: Option<u64>,
+    /// Whether pixels become numbers of mean 0 and deviation 1 over the training part, and not of
+    /// 0 to 1.
+    pub standardize: bool,
+    /// How much of a label goes to all classes alike (Szegedy et al., arXiv:1512.00567, section
+    /// 7), at least 0 and below 1.
+    pub label_smoothing: f64,
+    /// What is left of the averaged weights after a step: the average is what is validated and
+    /// kept. 0 for none; at first the average moves faster.
+    pub average_decay: f64,
     /// When to stop before the last epoch.
     pub early_stopping: EarlyStoppingSettings,
     /// When to lower the learning rate.
     pub plateau: PlateauSettings,
+    /// How the learning rate goes over the run.
+    pub schedule: ScheduleSettings,
+    /// How gradients change weights.
+    pub optimizer: OptimizerSettings,
+    /// The network's dropout.
+    pub dropout: DropoutRates,
 }
 
 impl Config {
@@ -140,6 +168,19 @@ impl Config {
             (limits::PLATEAU_FACTOR, self.plateau.factor),
             (limits::PLATEAU_MIN_DELTA, self.plateau.min_delta),
             (limits::PLATEAU_FLOOR, self.plateau.floor),
+            (limits::LABEL_SMOOTHING, self.label_smoothing),
+            (limits::AVERAGE_DECAY, self.average_decay),
+            (limits::SCHEDULE_WARM_UP, self.schedule.warm_up),
+            (limits::SCHEDULE_START, self.schedule.start),
+            (limits::SCHEDULE_END, self.schedule.end),
+            (limits::OPTIMIZER_BETA1, self.optimizer.beta1),
+            (limits::OPTIMIZER_BETA2, self.optimizer.beta2),
+            (limits::OPTIMIZER_EPSILON, self.optimizer.epsilon),
+            (limits::OPTIMIZER_MOMENTUM, self.optimizer.momentum),
+            (limits::OPTIMIZER_WEIGHT_DECAY, self.optimizer.weight_decay),
+            (limits::OPTIMIZER_LARGEST_NORM, self.optimizer.largest_norm),
+            (limits::DROPOUT_CONVOLUTION, self.dropout.convolution),
+            (limits::DROPOUT_DENSE, self.dropout.dense),
         ];
         for (limit, value) in real {
             limit.check(value).map_err(Error::Input)?;
@@ -174,90 +215,5 @@ impl Config {
     pub fn to_toml(&self) -> String {
         let settings = toml::to_string(self).expect("settings are plain values");
         format!("# The settings of this run; to repeat it: train --config FILE\n{settings}")
-    }
-}
-
-/// Some settings, from a config file or from flags; what is `None` stays as it was.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Overrides {
-    /// See [`Config::recipe`].
-    pub recipe: Option<String>,
-    /// See [`Config::data`].
-    #[serde(deserialize_with = "path_text::optional")]
-    pub data: Option<PathBuf>,
-    /// See [`Config::epochs`].
-    pub epochs: Option<usize>,
-    /// See [`Config::batch_size`].
-    pub batch_size: Option<usize>,
-    /// See [`Config::learning_rate`].
-    pub learning_rate: Option<f64>,
-    /// See [`Config::seed`].
-    #[serde(deserialize_with = "file::seed::optional")]
-    pub seed: Option<u64>,
-    /// See [`Config::val_size`].
-    pub val_size: Option<usize>,
-    /// See [`Config::limit`].
-    pub limit: Option<usize>,
-    /// See [`Config::max_steps`].
-    pub max_steps: Option<u64>,
-    /// See [`Config::save_every`].
-    pub save_every: Option<u64>,
-    /// See [`Config::early_stopping`].
-    pub early_stopping: EarlyStoppingOverrides,
-    /// See [`Config::plateau`].
-    pub plateau: PlateauOverrides,
-}
-
-/// Some settings of [`EarlyStoppingSettings`].
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct EarlyStoppingOverrides {
-    /// See [`EarlyStoppingSettings::enabled`].
-    pub enabled: Option<bool>,
-    /// See [`EarlyStoppingSettings::patience`].
-    pub patience: Option<u32>,
-}
-
-/// Some settings of [`PlateauSettings`].
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct PlateauOverrides {
-    /// See [`PlateauSettings::enabled`].
-    pub enabled: Option<bool>,
-    /// See [`PlateauSettings::factor`].
-    pub factor: Option<f64>,
-    /// See [`PlateauSettings::patience`].
-    pub patience: Option<u32>,
-    /// See [`PlateauSettings::min_delta`].
-    pub min_delta: Option<f64>,
-    /// See [`PlateauSettings::floor`].
-    pub floor: Option<f64>,
-}
-
-impl Overrides {
-    fn apply(&self, config: &mut Config) {
-        replace(&mut config.data, &self.data);
-        replace(&mut config.epochs, &self.epochs);
-        replace(&mut config.batch_size, &self.batch_size);
-        replace(&mut config.learning_rate, &self.learning_rate);
-        replace(&mut config.seed, &self.seed);
-        replace(&mut config.val_size, &self.val_size);
-        config.limit = self.limit.or(config.limit);
-        config.max_steps = self.max_steps.or(config.max_steps);
-        config.save_every = self.save_every.or(config.save_every);
-        replace(&mut config.early_stopping.enabled, &self.early_stopping.enabled);
-        replace(&mut config.early_stopping.patience, &self.early_stopping.patience);
-        replace(&mut config.plateau.enabled, &self.plateau.enabled);
-        replace(&mut config.plateau.factor, &self.plateau.factor);
-        replace(&mut config.plateau.patience, &self.plateau.patience);
-        replace(&mut config.plateau.min_delta, &self.plateau.min_delta);
-        replace(&mut config.plateau.floor, &self.plateau.floor);
-    }
-}
-
-fn replace<T: Clone>(setting: &mut T, value: &Option<T>) {
-    if let Some(value) = value {
-        *setting = value.clone();
     }
 }

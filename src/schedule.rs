@@ -1,11 +1,74 @@
-//! What a validation loss decides: lower the learning rate, keep the weights, stop.
+//! The learning rate over a run, and what a validation loss decides: lower the learning rate, keep
+//! the weights, stop.
 //!
-//! Both machines follow Keras's callbacks of the same names (mode `min`, no cooldown), so that
+//! [`ScheduleSettings`] is a pure function of the step. The two machines that hear validation
+//! losses follow Keras's callbacks of the same names (mode `min`, no cooldown), so that
 //! a run can be compared with the reference epoch by epoch. They are plain values: fed one
 //! validation loss an epoch, they answer what to do and touch nothing else. Their whole state
 //! serialises, so a resumed run decides as the uninterrupted one would have.
 
+use std::f64::consts::PI;
+
 use serde::{Deserialize, Serialize};
+
+/// How the learning rate goes over a run, besides what [`ReduceOnPlateau`] does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleKind {
+    /// It stays as it is.
+    Constant,
+    /// It falls along half a cosine (Loshchilov and Hutter, arXiv:1608.03983).
+    Cosine,
+    /// It falls in a straight line: behind a warm-up, the one-cycle policy (Smith,
+    /// arXiv:1803.09820).
+    OneCycle,
+}
+
+/// A learning rate's way through a run: a warm-up in a straight line, then a fall. The default is
+/// the reference recipe's: no warm-up and no fall.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScheduleSettings {
+    /// The way after the warm-up.
+    pub kind: ScheduleKind,
+    /// The share of all steps that warm up, at least 0 and below 1.
+    pub warm_up: f64,
+    /// The share of the learning rate that the warm-up begins with, 0 to 1.
+    pub start: f64,
+    /// The share of the learning rate that the fall leads to, 0 to 1.
+    pub end: f64,
+}
+
+impl Default for ScheduleSettings {
+    fn default() -> Self {
+        ScheduleSettings { kind: ScheduleKind::Constant, warm_up: 0.0, start: 0.04, end: 0.0 }
+    }
+}
+
+impl ScheduleSettings {
+    /// Whether the rate depends on how many steps there are in all.
+    #[must_use]
+    pub fn depends_on_length(&self) -> bool {
+        self.kind != ScheduleKind::Constant || self.warm_up > 0.0
+    }
+
+    /// The share of the learning rate at step `step`, counted from 0, of `steps`: a function of
+    /// these alone, the same bits on every platform.
+    #[must_use]
+    pub fn factor(&self, step: u64, steps: u64) -> f64 {
+        let warm_up = self.warm_up * steps as f64;
+        let (step, rest) = (step as f64, steps as f64 - warm_up);
+        if step < warm_up {
+            return self.start + (1.0 - self.start) * (step / warm_up);
+        }
+        let way = ((step - warm_up) / rest).min(1.0);
+        let height = match self.kind {
+            ScheduleKind::Constant => 1.0,
+            ScheduleKind::Cosine => 0.5 * (1.0 + libm::cos(PI * way)),
+            ScheduleKind::OneCycle => 1.0 - way,
+        };
+        self.end + (1.0 - self.end) * height
+    }
+}
 
 /// How [`ReduceOnPlateau`] behaves; the default is the reference recipe's.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -184,6 +247,50 @@ mod tests {
                 (verdict.new_best, verdict.stop)
             })
             .collect()
+    }
+
+    fn near(schedule: &ScheduleSettings, expected: &[(u64, f64)]) {
+        for &(step, factor) in expected {
+            let found = schedule.factor(step, 100);
+            assert!((found - factor).abs() < 1e-12, "{schedule:?}, step {step}: {found}");
+        }
+    }
+
+    /// 100 steps, of which 20 warm up from a tenth; by hand.
+    #[test]
+    fn schedules_by_hand() {
+        let constant = ScheduleSettings::default();
+        near(&constant, &[(0, 1.0), (50, 1.0), (99, 1.0), (1000, 1.0)]);
+        let warm = ScheduleSettings { warm_up: 0.2, start: 0.1, ..constant };
+        near(&warm, &[(0, 0.1), (10, 0.55), (19, 0.955), (20, 1.0), (99, 1.0)]);
+        let one_cycle = ScheduleSettings { kind: ScheduleKind::OneCycle, end: 0.2, ..warm };
+        near(&one_cycle, &[(0, 0.1), (20, 1.0), (60, 0.6), (99, 0.21), (100, 0.2), (500, 0.2)]);
+        let cosine = ScheduleSettings { kind: ScheduleKind::Cosine, end: 0.0, ..warm };
+        let third = 0.5 * (1.0 + 0.5f64.sqrt());
+        near(&cosine, &[(0, 0.1), (20, 1.0), (40, third), (60, 0.5), (100, 0.0)]);
+    }
+
+    /// PyTorch's CosineAnnealingLR over 8 steps from 1 to 0.1.
+    #[test]
+    fn the_cosine_is_pytorchs() {
+        let pytorch = [
+            1.0,
+            0.965_745_789_630_079_1,
+            0.868_198_051_533_946_3,
+            0.722_207_544_564_290_5,
+            0.55,
+            0.377_792_455_435_709_7,
+            0.231_801_948_466_053_7,
+            0.134_254_210_369_921,
+        ];
+        let cosine = ScheduleSettings {
+            kind: ScheduleKind::Cosine,
+            end: 0.1,
+            ..ScheduleSettings::default()
+        };
+        for (step, expected) in (0..).zip(pytorch) {
+            assert!((cosine.factor(step, 8) - expected).abs() < 1e-12, "step {step}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use crate::data::{self, Source};
 use crate::error::{Error, Result};
 use crate::evaluate::resident;
 use crate::models;
-use crate::ops::gather::Resident;
+use crate::ops::gather::{Normalization, Resident};
 use crate::progress::{Plan, Progress};
 use crate::recipe::Config;
 use crate::run_folder::{CONFIG, Environment, LAST_CHECKPOINT, RunFolder};
@@ -110,14 +110,22 @@ impl<'a> Setup<'a> {
         check_memory(&config, &parts, &source, &architecture)?;
         let workers = Workers::new(execution.threads).map_err(Error::Failure)?;
         let classes = source.class_names().to_vec();
-        let model = Model::new(architecture, classes, execution.device, config.seed)?;
+        let device = execution.device;
+        let mut model =
+            Model::with_dropout(architecture, classes, config.dropout, device, config.seed)?;
         tracing::info!(
             data = %source.directory().display(),
             isa = isa.name(),
             threads = execution.threads,
             "ready to train"
         );
-        let data = resident(&source.load_train()?, execution.device);
+        let images = source.load_train()?;
+        if config.standardize {
+            let image_len = rows * columns;
+            model.normalization =
+                Normalization::standard(&images.images.pixels[..parts.training * image_len]);
+        }
+        let data = resident(&images, device);
         Ok(Setup { execution, isa, config, source, workers, model, data, parts })
     }
 

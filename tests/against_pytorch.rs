@@ -13,7 +13,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use toile::ops::batch_norm::Constants;
-use toile::optim::AdamConstants;
+use toile::optim::OptimizerSettings;
 use toile::{Device, Shape};
 
 use golden::inputs::{self, Batch, Tensors, sha256, tensors_sha256};
@@ -68,7 +68,7 @@ fn settings_are_the_same() {
     let Constants { epsilon, momentum } = Constants::default();
     assert_eq!(epsilon, golden.batch_norm_eps as f32, "batch norm's eps");
     assert_eq!(momentum, golden.batch_norm_momentum as f32, "batch norm's momentum");
-    let AdamConstants { beta1, beta2, epsilon } = AdamConstants::default();
+    let OptimizerSettings { beta1, beta2, epsilon, .. } = OptimizerSettings::default();
     let adam = golden.adam;
     assert_eq!([beta1, beta2, epsilon], [adam.beta1, adam.beta2, adam.eps], "Adam's constants");
 }

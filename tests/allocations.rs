@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use toile::nn::Sequential;
 use toile::ops::gather::{Normalization, Resident};
-use toile::optim::{Adam, AdamConstants};
+use toile::optim::{Optimizer, OptimizerSettings};
 use toile::{Buffer, Device, SUMMARY_LEN, Shape, models};
 use toile_kernels::threads::Workers;
 
@@ -82,7 +82,7 @@ const IMAGES: usize = 3 * BATCH + 13;
 /// A network in training on made-up images.
 struct Training {
     network: Sequential,
-    optimizer: Adam,
+    optimizer: Optimizer,
     data: Resident,
     summary: Buffer,
     step: u32,
@@ -95,7 +95,7 @@ impl Training {
         let pixels: Vec<u8> = (0..IMAGES * image.len()).map(|i| (i * i % 251) as u8).collect();
         let labels: Vec<u8> = (0..IMAGES).map(|i| (i % 10) as u8).collect();
         Training {
-            optimizer: Adam::new(network.parameters(), AdamConstants::default()),
+            optimizer: Optimizer::new(network.parameters(), OptimizerSettings::default()),
             network,
             data: Resident {
                 pixels: Buffer::from_slice(Device::Cpu, &pixels),

@@ -4,7 +4,7 @@
 use toile::nn::{
     BatchNorm, Conv2d, Dense, Dropout, Flatten, Fusion, Layer, MaxPool2d, Relu, Sequential,
 };
-use toile::optim::{Adam, AdamConstants};
+use toile::optim::{Optimizer, OptimizerSettings};
 use toile::{Buffer, Device, SUMMARY_LEN, Shape, Tensor, models};
 use toile_kernels::rng::Stream;
 
@@ -25,7 +25,7 @@ fn train(
 ) -> (Vec<f32>, Vec<Vec<f32>>) {
     let [height, width, channels] = image;
     let mut network = Sequential::with_fusion(layers, Shape::new(&image), Device::Cpu, 42, fusion);
-    let mut optimizer = Adam::new(network.parameters(), AdamConstants::default());
+    let mut optimizer = Optimizer::new(network.parameters(), OptimizerSettings::default());
     let x = images(Shape::new(&[count, height, width, channels]));
     let labels: Vec<u8> = (0..count).map(|i| (i % 3) as u8).collect();
     let labels = Buffer::from_slice(Device::Cpu, &labels);

@@ -7,7 +7,9 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, SamplingMode, Throughput};
-use toile_kernels::geometry::{Adam, BatchNorm, Channels, Dropout, Elements, Pool2d, SUMMARY_LEN};
+use toile_kernels::geometry::{
+    Adam, BatchNorm, Channels, CheckGradients, Dropout, Elements, Pool2d, SUMMARY_LEN,
+};
 use toile_kernels::{cpu, threads};
 
 use crate::{BATCH, Pools, fastest_seconds, line, numbers};
@@ -147,14 +149,16 @@ fn pool_and_dropout() -> Vec<Pass> {
 
 fn update() -> Pass {
     let (rate, share1, share2, epsilon) = (1e-3, 0.1, 1e-3, 1e-7);
-    let g = Adam { len: PARAMETERS, rate, share1, share2, epsilon };
+    let g = Adam { len: PARAMETERS, rate, share1, share2, epsilon, decay: 0.0 };
     let gradients = numbers(g.len(), 0);
     let [mut values, mut first, mut second] = [0, 1, 2].map(|_| vec![0.0; g.len()]);
+    let check = CheckGradients { len: PARAMETERS, largest_norm: 0.0 };
     // Gradients and state are read, the state is written; that all gradients are finite is
     // checked by a sweep of its own.
     Pass::new("adam", [8 * g.len(), 0], move || {
         let mut summary = [0.0; SUMMARY_LEN];
-        cpu::adam(&g, &gradients, black_box(&mut values), &mut first, &mut second, &mut summary);
+        cpu::check_gradients(&check, &gradients, &mut summary);
+        cpu::adam(&g, &gradients, &summary, black_box(&mut values), &mut first, &mut second);
         assert_eq!(summary[2], 1.0, "the update was not made");
     })
 }

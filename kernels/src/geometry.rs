@@ -376,8 +376,8 @@ impl CrossEntropy {
     }
 }
 
-/// Numbers of a step's summary: mean loss, hits, 1 if the update was made or else 0, and one
-/// unused, so that a shader sees a vec4.
+/// Numbers of a step's summary: mean loss, hits, 1 if loss and gradients can be used or else 0,
+/// and what the update scales the gradients by.
 pub const SUMMARY_LEN: usize = 4;
 
 geometry! {
@@ -398,8 +398,34 @@ geometry! {
 }
 
 geometry! {
+    /// The look at all gradients before an update.
+    CheckGradients {
+        /// How many gradients there are.
+        len,
+    }
+    /// The largest norm of all gradients together that is not scaled down; 0 for no limit.
+    largest_norm: f32,
+}
+
+geometry! {
+    /// One update by SGD with Nesterov's momentum (Sutskever et al., ICML 2013, in the form where
+    /// the values are those looked ahead to).
+    Sgd {
+        /// How many parameters there are.
+        len,
+    }
+    /// The learning rate.
+    rate: f32,
+    /// What is left of the velocity after a step.
+    momentum: f32,
+    /// The share of its value that is added to a parameter's gradient.
+    weight_decay: f32,
+}
+
+geometry! {
     /// One update by Adam in Keras's form (Kingma and Ba, arXiv:1412.6980, section 2, with the
-    /// bias corrections folded into the rate).
+    /// bias corrections folded into the rate), with decoupled weight decay (Loshchilov and
+    /// Hutter, arXiv:1711.05101).
     Adam {
         /// How many parameters there are.
         len,
@@ -413,4 +439,6 @@ geometry! {
     share2: f32,
     /// Added to the square root of the second moment.
     epsilon: f32,
+    /// The share of its value that a parameter loses: learning rate times weight decay.
+    decay: f32,
 }

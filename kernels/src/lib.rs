@@ -37,8 +37,8 @@ pub const BITS_VERSION: u32 = 2;
 
 use buffer::operand;
 use geometry::{
-    Adam, BatchNorm, Channels, Conv2d, ConvBlock, ConvPool, CrossEntropy, Dropout, Elements,
-    Gather, Gemm, Pool2d, SUMMARY_LEN,
+    Adam, BatchNorm, Channels, CheckGradients, Conv2d, ConvBlock, ConvPool, CrossEntropy, Dropout,
+    Elements, Gather, Gemm, Pool2d, SUMMARY_LEN, Sgd,
 };
 
 /// Turns each line of the menu into a function that checks the operands' lengths and calls the
@@ -183,8 +183,13 @@ menu! {
     cross_entropy_backward(g: CrossEntropy; dloss: Real[1], probabilities: Real[g.len()],
         labels: u8[g.images()] => dlogits: Real[g.len()]);
 
-    /// One update of all parameters, made only if the summary's loss and every gradient are
-    /// finite; summary\[2\] says whether it was
-    adam(g: Adam; gradients: Real[g.len()] => values: Real[g.len()], first_moment: Real[g.len()],
-        second_moment: Real[g.len()], summary: Real[SUMMARY_LEN]);
+    /// summary\[2\] = 1 if the summary's loss and every gradient are finite, else 0;
+    /// summary\[3\] = what the update scales the gradients by, to keep their norm within the limit
+    check_gradients(g: CheckGradients; gradients: Real[g.len()] => summary: Real[SUMMARY_LEN]);
+    /// One update by Adam, if the summary says that the gradients are usable
+    adam(g: Adam; gradients: Real[g.len()], summary: Real[SUMMARY_LEN] => values: Real[g.len()],
+        first_moment: Real[g.len()], second_moment: Real[g.len()]);
+    /// One update by SGD with Nesterov's momentum, likewise
+    sgd(g: Sgd; gradients: Real[g.len()], summary: Real[SUMMARY_LEN] => values: Real[g.len()],
+        velocities: Real[g.len()]);
 }

@@ -10,8 +10,8 @@ mod common;
 use common::Tolerance::{LargestTerms, Terms, Value};
 use common::{Call, Data, Fill, Promise, Random, check, unwritten, unwritten_bytes};
 use toile_kernels::geometry::{
-    Adam, BatchNorm, Channels, Conv2d, ConvBlock, ConvPool, CrossEntropy, Dropout, Elements,
-    Gather, Gemm, NO_GRADIENT, Pool2d, SUMMARY_LEN,
+    Adam, BatchNorm, Channels, CheckGradients, Conv2d, ConvBlock, ConvPool, CrossEntropy, Dropout,
+    Elements, Gather, Gemm, NO_GRADIENT, Pool2d, SUMMARY_LEN, Sgd,
 };
 use toile_kernels::{Algorithm, Isa, MENU, algorithm};
 
@@ -169,13 +169,27 @@ cases! {
             labels: byte = r.bytes(g.images(), g.classes)
             => dlogits: real_mut = unwritten(g.len()))
     };
+    check_gradients: QUOTIENT, |r, fill| {
+        let largest_norm = r.pick(&[0.0, 1.5, 1e6]);
+        let g = CheckGradients { len: r.len(), largest_norm };
+        call!(check_gradients, g; gradients: real = r.reals(g.len(), fill)
+            => summary: real_mut = r.reals(SUMMARY_LEN, fill))
+    };
     adam: QUOTIENT, |r, fill| {
-        let g = Adam { len: r.len(), rate: 1e-3, share1: 0.1, share2: 0.001, epsilon: 1e-7 };
-        call!(adam, g; gradients: real = r.reals(g.len(), fill)
+        let (share1, share2) = (0.1, 0.001);
+        let g = Adam { len: r.len(), rate: 1e-3, share1, share2, epsilon: 1e-7, decay: 0.125 };
+        call!(adam, g; gradients: real = r.reals(g.len(), fill),
+            summary: real = r.reals(SUMMARY_LEN, fill)
             => values: real_mut = r.reals(g.len(), fill),
             first_moment: real_mut = r.reals(g.len(), fill),
-            second_moment: real_mut = r.positives(g.len(), fill),
-            summary: real_mut = r.reals(SUMMARY_LEN, fill))
+            second_moment: real_mut = r.positives(g.len(), fill))
+    };
+    sgd: QUOTIENT, |r, fill| {
+        let g = Sgd { len: r.len(), rate: 0.125, momentum: 0.75, weight_decay: 0.25 };
+        call!(sgd, g; gradients: real = r.reals(g.len(), fill),
+            summary: real = r.reals(SUMMARY_LEN, fill)
+            => values: real_mut = r.reals(g.len(), fill),
+            velocities: real_mut = r.reals(g.len(), fill))
     };
 }
 

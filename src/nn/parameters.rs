@@ -3,6 +3,7 @@
 //! What the optimizer updates lies in one arena, its gradients in another of the same layout,
 //! so that an update is one pass over both. Running statistics lie in a third arena.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use toile_kernels::{Buffer, Device};
@@ -18,6 +19,8 @@ pub struct Parameter {
     name: String,
     shape: Shape,
     values: Buffer,
+    /// Where the numbers lie among those that the optimizer updates.
+    place: Option<Range<usize>>,
     /// The variable of this parameter in every graph; `None` if the optimizer leaves it alone.
     node: Option<Arc<Node>>,
     initializer: Initializer,
@@ -40,6 +43,12 @@ impl Parameter {
     #[must_use]
     pub fn values(&self) -> &Buffer {
         &self.values
+    }
+
+    /// Where the numbers lie in [`Parameters::values`]; none for running statistics.
+    #[must_use]
+    pub fn place(&self) -> Option<Range<usize>> {
+        self.place.clone()
     }
 
     /// The numbers as a tensor: a variable if `tracked` and the parameter is trained.
@@ -124,6 +133,7 @@ pub struct Parameters {
     all: Vec<Parameter>,
     values: Buffer,
     gradients: Buffer,
+    statistics: Buffer,
 }
 
 impl Parameters {
@@ -149,12 +159,13 @@ impl Parameters {
             let initial = request.initializer.values(len, tensor_number(number), seed);
             values.copy_from(&initial);
             let node = (request.role == Role::Trained)
-                .then(|| Node::parameter(request.shape, gradients.slice(range)));
+                .then(|| Node::parameter(request.shape, gradients.slice(range.clone())));
+            let place = (request.role != Role::Statistic).then_some(range);
             let Request { name, shape, initializer, .. } = request;
-            Parameter { name, shape, values, node, initializer }
+            Parameter { name, shape, values, place, node, initializer }
         };
         let all = requests.0.into_iter().enumerate().map(place).collect();
-        Parameters { all, values, gradients }
+        Parameters { all, values, gradients, statistics }
     }
 
     pub(super) fn get(&self, id: ParameterId) -> Parameter {
@@ -182,6 +193,17 @@ impl Parameters {
     #[must_use]
     pub fn gradients(&self) -> &Buffer {
         &self.gradients
+    }
+
+    /// Takes over all numbers of another model of the same layers.
+    ///
+    /// # Panics
+    /// If the layers are others.
+    #[track_caller]
+    pub fn copy_from(&mut self, other: &Parameters) {
+        for (to, from) in [(&self.values, &other.values), (&self.statistics, &other.statistics)] {
+            to.clone().copy_from(&from.to_vec::<f32>());
+        }
     }
 
     /// Sets every parameter to its initial value for another seed.

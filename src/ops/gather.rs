@@ -34,6 +34,23 @@ impl Default for Normalization {
     }
 }
 
+impl Normalization {
+    /// Bytes like these to numbers of mean 0 and deviation 1; the deviation is taken as 1 where
+    /// all are alike, or there are none.
+    #[must_use]
+    pub fn standard(bytes: &[u8]) -> Normalization {
+        // In whole numbers, which no order of adding can change.
+        let (sum, squares) = bytes.iter().fold((0u64, 0u64), |(sum, squares), &byte| {
+            (sum + u64::from(byte), squares + u64::from(byte) * u64::from(byte))
+        });
+        let count = bytes.len().max(1) as f64;
+        let mean = sum as f64 / count;
+        let variance = squares as f64 / count - mean * mean;
+        let deviation = if variance > 0.0 { variance.sqrt() } else { 1.0 };
+        Normalization { offset: mean as f32, divisor: deviation as f32 }
+    }
+}
+
 impl Resident {
     /// The images that `order` (u32) names, as numbers, and their labels.
     ///
@@ -77,4 +94,19 @@ pub(super) fn cases(draw: &mut Draw) -> Vec<Case> {
             resident.batch(&Buffer::from_slice(device, &order), Normalization::default()).0
         }),
     }]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn standard_bytes_by_hand() {
+        let of = |bytes: &[u8]| {
+            let Normalization { offset, divisor } = Normalization::standard(bytes);
+            (offset, divisor)
+        };
+        assert_eq!(of(&[1, 3, 1, 3, 255, 255]), (86.333_336, 119.268_135));
+        assert_eq!((of(&[7, 7, 7]), of(&[])), ((7.0, 1.0), (0.0, 1.0)));
+    }
 }

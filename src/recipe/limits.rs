@@ -78,6 +78,15 @@ impl Real {
     }
 }
 
+const fn share(key: &'static str) -> Real {
+    Real { key, range: "a number from 0 to 1", allowed: |value| (0.0..=1.0).contains(&value) }
+}
+
+const fn share_below_one(key: &'static str) -> Real {
+    let allowed = |value| (0.0..1.0).contains(&value);
+    Real { key, range: "a number from 0 to below 1", allowed }
+}
+
 const ABOVE_ZERO: &str = "a finite number above 0";
 const ZERO_OR_MORE: &str = "a finite number, 0 or more";
 
@@ -119,12 +128,37 @@ pub const PLATEAU_MIN_DELTA: Real =
 /// The least learning rate.
 pub const PLATEAU_FLOOR: Real =
     Real { key: "plateau.floor", range: ZERO_OR_MORE, allowed: |value| value >= 0.0 };
+/// How much of a label goes to all classes alike.
+pub const LABEL_SMOOTHING: Real = share_below_one("label_smoothing");
+/// What is left of the averaged weights after a step.
+pub const AVERAGE_DECAY: Real = share_below_one("average_decay");
+/// The steps that warm up.
+pub const SCHEDULE_WARM_UP: Real = share_below_one("schedule.warm_up");
+/// Where the warm-up begins.
+pub const SCHEDULE_START: Real = share("schedule.start");
+/// Where the fall ends.
+pub const SCHEDULE_END: Real = share("schedule.end");
+/// What is left of Adam's first moment after a step.
+pub const OPTIMIZER_BETA1: Real = share_below_one("optimizer.beta1");
+/// What is left of Adam's second moment after a step.
+pub const OPTIMIZER_BETA2: Real = share_below_one("optimizer.beta2");
+/// Added to a square root, so that nothing is divided by 0.
+pub const OPTIMIZER_EPSILON: Real =
+    Real { key: "optimizer.epsilon", range: ABOVE_ZERO, allowed: |value| value >= 1e-30 };
+/// What is left of SGD's velocity after a step.
+pub const OPTIMIZER_MOMENTUM: Real = share_below_one("optimizer.momentum");
+/// How fast weights shrink.
+pub const OPTIMIZER_WEIGHT_DECAY: Real =
+    Real { key: "optimizer.weight_decay", range: ZERO_OR_MORE, allowed: |value| value >= 0.0 };
+/// The largest norm of the gradients.
+pub const OPTIMIZER_LARGEST_NORM: Real =
+    Real { key: "optimizer.largest_norm", range: ZERO_OR_MORE, allowed: |value| value >= 0.0 };
+/// What dropout behind convolutions sets to 0.
+pub const DROPOUT_CONVOLUTION: Real = share_below_one("dropout.convolution");
+/// What dropout behind full connections sets to 0.
+pub const DROPOUT_DENSE: Real = share_below_one("dropout.dense");
 /// The accuracy that `--fail-under` demands.
-pub const FAIL_UNDER: Real = Real {
-    key: "fail_under",
-    range: "a number from 0 to 1",
-    allowed: |value| (0.0..=1.0).contains(&value),
-};
+pub const FAIL_UNDER: Real = share("fail_under");
 
 /// The whole-number settings that a config file may hold.
 pub(super) const IN_FILES: [Whole; 8] = [

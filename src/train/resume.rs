@@ -122,6 +122,13 @@ fn check_origin(checkpoint: &Checkpoint, config: &Config, run: &RunFolder) -> Re
             BITS_VERSION
         )));
     }
+    if config.schedule.depends_on_length() && config.epochs != origin.config.epochs {
+        return Err(Error::Input(format!(
+            "--epochs {}: the learning rate of the run in {folder} goes through {} epochs, and \
+             others would change it; leave --epochs out, or start a new run",
+            config.epochs, origin.config.epochs
+        )));
+    }
     let begun = state.epoch - u64::from(state.running.steps == 0);
     let limits = [
         ("--epochs", Some(config.epochs as u64), begun, "epoch"),

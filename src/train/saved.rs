@@ -22,7 +22,7 @@ use crate::run_folder::{LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, RunFolder};
 use crate::schedule::{EarlyStopping, ReduceOnPlateau};
 
 /// The version of the checkpoints that this build writes.
-const FORMAT_VERSION: u32 = 1;
+const FORMAT_VERSION: u32 = 2;
 
 /// The largest checkpoint that is read, in bytes: four times the largest model file.
 const MAX_FILE_BYTES: u64 = 4 << 30;
@@ -121,8 +121,10 @@ pub(super) struct Checkpoint {
     pub model: Vec<u8>,
     /// The best epoch's weights, as a model file.
     pub best: Option<Vec<u8>>,
-    /// Adam's moments.
-    pub moments: [Vec<f32>; 2],
+    /// The moving average of the weights, as a model file, where the recipe has one.
+    pub average: Option<Vec<u8>>,
+    /// The optimizer's moments.
+    pub moments: Vec<Vec<f32>>,
 }
 
 const MOMENTS: [&str; 2] = ["first_moment", "second_moment"];
@@ -139,16 +141,16 @@ pub(super) enum Fault {
 impl Checkpoint {
     /// The content of a checkpoint file.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let moments = self
-            .moments
-            .each_ref()
-            .map(|m| -> Vec<u8> { m.iter().flat_map(|x| x.to_le_bytes()).collect() });
+        let moments = self.moments.iter();
+        let moments: Vec<Vec<u8>> =
+            moments.map(|m| m.iter().flat_map(|x| x.to_le_bytes()).collect()).collect();
         let view = |dtype, len, bytes| {
             TensorView::new(dtype, vec![len], bytes).expect("a tensor's bytes fit its shape")
         };
         let mut views = vec![("model", view(Dtype::U8, self.model.len(), &self.model))];
-        if let Some(best) = &self.best {
-            views.push(("best", view(Dtype::U8, best.len(), best)));
+        for (name, weights) in [("best", &self.best), ("average", &self.average)] {
+            let Some(weights) = weights else { continue };
+            views.push((name, view(Dtype::U8, weights.len(), weights)));
         }
         for (name, bytes) in MOMENTS.into_iter().zip(&moments) {
             views.push((name, view(Dtype::F32, bytes.len() / 4, bytes)));
@@ -200,20 +202,25 @@ impl Checkpoint {
             Ok(tensor) if tensor.dtype() == dtype => Ok(tensor.data()),
             _ => Err(no_checkpoint(format!("it lacks `{name}` of type {dtype:?}"))),
         };
-        let moment = |name| -> std::result::Result<Vec<f32>, String> {
+        let is_there = |name: &&str| file.tensor(name).is_ok();
+        let moment = |name: &str| -> std::result::Result<Vec<f32>, String> {
             let numbers = part(name, Dtype::F32)?.chunks_exact(4);
             Ok(numbers.map(|b| f32::from_le_bytes(b.try_into().expect("four bytes"))).collect())
         };
-        let best = match file.tensor("best") {
-            Ok(_) => Some(part("best", Dtype::U8)?.to_vec()),
-            Err(_) => None,
+        let weights = |name: &'static str| {
+            Some(name).filter(is_there).map(|name| part(name, Dtype::U8).map(<[u8]>::to_vec))
         };
         Ok(Checkpoint {
             origin: parse_field("origin", field("origin")?)?,
             state: parse_field("state", field("state")?)?,
             model: part("model", Dtype::U8)?.to_vec(),
-            best,
-            moments: [moment(MOMENTS[0])?, moment(MOMENTS[1])?],
+            best: weights("best").transpose()?,
+            average: weights("average").transpose()?,
+            moments: MOMENTS
+                .into_iter()
+                .filter(is_there)
+                .map(moment)
+                .collect::<std::result::Result<_, _>>()?,
         })
     }
 
@@ -314,14 +321,16 @@ mod tests {
             state,
             model: vec![1, 2, 3],
             best: Some(vec![4, 5]),
-            moments: [vec![0.25, -1e-30], vec![f32::MIN_POSITIVE, 3.0]],
+            average: Some(vec![6]),
+            moments: vec![vec![0.25, -1e-30], vec![f32::MIN_POSITIVE, 3.0]],
         }
     }
 
     #[test]
     fn a_file_gives_the_same_checkpoint() {
         for best in [None, Some(vec![4, 5])] {
-            let saved = Checkpoint { best, ..checkpoint() };
+            let moments = checkpoint().moments[..1 + usize::from(best.is_none())].to_vec();
+            let saved = Checkpoint { average: best.clone(), best, moments, ..checkpoint() };
             assert_eq!(Checkpoint::from_bytes(&saved.to_bytes()), Ok(saved));
         }
     }

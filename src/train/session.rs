@@ -15,7 +15,7 @@ use crate::data::batches::shuffled;
 use crate::error::{Error, Result};
 use crate::evaluate::answer;
 use crate::ops::gather::Resident;
-use crate::optim::{Adam, AdamConstants};
+use crate::optim::Optimizer;
 use crate::progress::{Progress, StopReason};
 use crate::recipe::Config;
 use crate::run_folder::{
@@ -39,7 +39,7 @@ pub(super) struct Session<'a> {
     stop: &'a Stop,
     origin: Origin,
     model: Model,
-    optimizer: Adam,
+    optimizer: Optimizer,
     data: Resident,
     parts: Parts,
     state: State,
@@ -66,7 +66,7 @@ impl<'a> Session<'a> {
             run,
             stop,
             origin,
-            optimizer: Adam::new(model.network.parameters(), AdamConstants::default()),
+            optimizer: Optimizer::new(model.network.parameters(), config.optimizer),
             state: State::new(config),
             history: HistoryLog::create(run)?,
             metrics: MetricsLog::create(run)?,
@@ -90,7 +90,7 @@ impl<'a> Session<'a> {
         stop: &'a Stop,
         origin: Origin,
         checkpoint: Checkpoint,
-        (model, data, parts): (Model, Resident, Parts),
+        (mut model, data, parts): (Model, Resident, Parts),
     ) -> Result<Session<'a>> {
         let misfit = |fault: &str| {
             let folder = run.path().display();
@@ -113,8 +113,12 @@ impl<'a> Session<'a> {
         if let Some(best) = &best {
             load(best)?;
         }
-        let mut optimizer = Adam::new(saved.network.parameters(), AdamConstants::default());
-        for (moment, saved) in optimizer.moments_mut().into_iter().zip(&moments) {
+        model.network.parameters_mut().copy_from(saved.network.parameters());
+        let mut optimizer = Optimizer::new(model.network.parameters(), config.optimizer);
+        if optimizer.moments().len() != moments.len() {
+            return Err(misfit("it was saved by another optimizer"));
+        }
+        for (moment, saved) in optimizer.moments_mut().iter_mut().zip(&moments) {
             if moment.len() != saved.len() {
                 return Err(misfit("its optimizer's moments have another length"));
             }
@@ -131,7 +135,7 @@ impl<'a> Session<'a> {
             keeper: Keeper::with_best(best),
             ring: Buffer::zeros(device, parts.steps(config) * SUMMARY_LEN),
             epoch_began: None,
-            model: saved,
+            model,
             state,
             data,
             parts,
@@ -203,7 +207,7 @@ impl<'a> Session<'a> {
             accuracy: self.state.running.accuracy(),
             val_loss,
             val_accuracy,
-            learning_rate: rate,
+            learning_rate: self.rate_of(self.state.step - 1),
             seconds: self.seconds(),
             images_per_second: self.state.running.images as f64 / train_seconds,
         };
@@ -267,14 +271,20 @@ impl<'a> Session<'a> {
         let (x, labels) = self.data.batch(order, self.model.normalization);
         let mut summary = self.ring.slice(place * SUMMARY_LEN..(place + 1) * SUMMARY_LEN);
         let step = u32::try_from(self.state.step).expect("steps are limited");
+        let rate = self.rate_of(self.state.step);
         let network = &mut self.model.network;
         let logits = network.forward_train(&x, self.config.seed, step);
         let loss = logits.cross_entropy(&labels, &mut summary);
         let parameters = network.parameters();
         parameters.check_reached(&loss.mean.backward());
-        let rate = self.state.learning_rate;
         self.optimizer.update(parameters, rate, self.state.step, &mut summary);
         self.state.step += 1;
+    }
+
+    /// The learning rate of step `step`, counted from 0, of the epoch in progress.
+    fn rate_of(&self, step: u64) -> f64 {
+        let steps = self.config.epochs as u64 * self.parts.steps(self.config) as u64;
+        self.state.learning_rate * self.config.schedule.factor(step, steps)
     }
 
     /// Reads what the steps since the last read left in the ring, and logs it. `order` is the
@@ -304,7 +314,7 @@ impl<'a> Session<'a> {
                 epoch: self.state.epoch,
                 loss,
                 accuracy: hits / images as f64,
-                learning_rate: self.state.learning_rate,
+                learning_rate: self.rate_of(step - 1),
             });
         }
         Ok(())
@@ -332,7 +342,7 @@ impl<'a> Session<'a> {
             "epoch": epoch,
             "batch": batch,
             "not_finite": what,
-            "learning_rate": self.state.learning_rate,
+            "learning_rate": self.rate_of(step - 1),
             "images": images,
         });
         let folder = self.run.path().display();

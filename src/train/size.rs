@@ -46,8 +46,8 @@ pub(super) fn check_memory(
 ) -> Result<()> {
     let [rows, columns, _] = architecture.input;
     let classes = source.class_names().len();
-    let layers =
-        models::layers(&architecture.network, architecture.input, classes).map_err(|fault| {
+    let layers = models::layers(&architecture.network, architecture.input, classes, config.dropout)
+        .map_err(|fault| {
             let directory = source.directory().display();
             Error::Input(format!("{directory}: {fault}; scale the images, or take others"))
         })?;

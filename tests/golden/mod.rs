@@ -2,6 +2,7 @@
 
 pub mod inputs;
 mod operations;
+mod optimizers;
 pub mod reference_network;
 
 use std::fmt::Write as _;

@@ -10,7 +10,7 @@ use toile::autograd::{Gradients, backward};
 use toile::nn::{Dense, Sequential};
 use toile::ops::batch_norm::{Constants, RunningStatistics};
 use toile::ops::conv2d::Window;
-use toile::optim::{Adam, AdamConstants};
+use toile::optim::{Optimizer, OptimizerSettings};
 use toile::{Buffer, Device, Shape, Tensor};
 use toile_kernels::geometry::SUMMARY_LEN;
 
@@ -338,16 +338,20 @@ fn adam() {
             let parameters = network.parameters();
             let mut values = parameters.values().clone();
             values.copy_from(&case.parameter.values);
-            let constants =
-                AdamConstants { beta1: case.beta1, beta2: case.beta2, epsilon: case.eps };
-            let mut optimizer = Adam::new(parameters, constants);
+            let constants = OptimizerSettings {
+                beta1: case.beta1,
+                beta2: case.beta2,
+                epsilon: case.eps,
+                ..OptimizerSettings::default()
+            };
+            let mut optimizer = Optimizer::new(parameters, constants);
             let mut summary = Buffer::zeros(on.device, SUMMARY_LEN);
             for (number, step) in (0..).zip(&case.steps) {
                 parameters.gradients().clone().copy_from(&step.gradient.values);
                 optimizer.update(parameters, case.learning_rate, number, &mut summary);
                 let what = |what: &str| format!("{what} after step {number}");
                 on.each_near(&what("parameter"), &values, &step.parameter, on.bound(2e-7, 1e-9));
-                let [first, second] = optimizer.moments();
+                let [first, second] = optimizer.moments() else { panic!("Adam has two moments") };
                 on.near(&what("first moment"), first, &step.first_moment, 1e-6);
                 on.near(&what("second moment"), second, &step.second_moment, 1e-6);
             }

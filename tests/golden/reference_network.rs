@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use toile::nn::{Layer, Sequential};
-use toile::optim::{Adam, AdamConstants};
+use toile::optim::{Optimizer, OptimizerSettings};
 use toile::{Buffer, Device, Shape, Tensor, models};
 use toile_kernels::geometry::SUMMARY_LEN;
 
@@ -119,7 +119,7 @@ impl Entry {
 /// The reference network without dropout, with its optimizer.
 pub struct Run {
     network: Sequential,
-    optimizer: Adam,
+    optimizer: Optimizer,
     summary: Buffer,
     steps: u32,
 }
@@ -136,7 +136,7 @@ impl Run {
         let mut layers = models::reference(10);
         layers.retain(|layer| !matches!(layer, Layer::Dropout(_)));
         let network = Sequential::new(&layers, Shape::new(&[28, 28, 1]), device, 0);
-        let optimizer = Adam::new(network.parameters(), AdamConstants::default());
+        let optimizer = Optimizer::new(network.parameters(), OptimizerSettings::default());
         Run { network, optimizer, summary: Buffer::zeros(device, SUMMARY_LEN), steps: 0 }
     }
 

@@ -12,56 +12,39 @@ const SMALLEST_FIRST: f32 = 1e-30;
 const SMALLEST_SECOND: f32 = 1e-36;
 
 /// m = (g - m) (1 - beta1) + m, v = (g g - v) (1 - beta2) + v,
-/// value = value - (rate m) / (sqrt(v) + epsilon).
+/// value = (value - decay value) - (rate m) / (sqrt(v) + epsilon), where g is the gradient times
+/// `summary[3]`.
 ///
-/// Nothing changes unless the loss `summary[0]` and all gradients are finite; `summary[2]` becomes
-/// 1 if the update was made and 0 if not.
+/// Nothing changes if `summary[2]` is 0.
 pub fn adam(
     g: &Adam,
     gradients: &[f32],
+    summary: &[f32],
     values: &mut [f32],
     first_moment: &mut [f32],
     second_moment: &mut [f32],
-    summary: &mut [f32],
 ) {
-    let isa = Isa::current();
-    let made = summary[0].is_finite()
-        && threads::all_chunks(gradients, TASK_LEN, |numbers| isa.run(AllUsable { numbers }));
-    summary[2] = if made { 1.0 } else { 0.0 };
-    if !made {
+    if summary[2] == 0.0 {
         return;
     }
+    let isa = Isa::current();
     threads::chunks3(
         (values, TASK_LEN),
         (first_moment, TASK_LEN),
         (second_moment, TASK_LEN),
         |task, values, first_moment, second_moment| {
             let gradients = &gradients[task * TASK_LEN..][..values.len()];
-            isa.run(Update { g, gradients, values, first_moment, second_moment });
+            let scale = summary[3];
+            isa.run(Update { g, gradients, scale, values, first_moment, second_moment });
         },
     );
-}
-
-/// Whether all numbers are below 2^63 in magnitude: finite, with finite squares.
-struct AllUsable<'a> {
-    numbers: &'a [f32],
-}
-
-impl Kernel for AllUsable<'_> {
-    type Output = bool;
-    /// A plain loop without an early end, which the compiler turns into vectors.
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> bool {
-        const EXPONENT: u32 = 0x7F80_0000;
-        const LIMIT: u32 = (127 + 63) << 23;
-        let is_bad = |x: &f32| u32::from(x.to_bits() & EXPONENT >= LIMIT);
-        self.numbers.iter().fold(0, |bad, x| bad | is_bad(x)) == 0
-    }
 }
 
 struct Update<'a> {
     g: &'a Adam,
     gradients: &'a [f32],
+    /// What the gradients are multiplied by.
+    scale: f32,
     values: &'a mut [f32],
     first_moment: &'a mut [f32],
     second_moment: &'a mut [f32],
@@ -71,7 +54,7 @@ impl Kernel for Update<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let zero = s.splat(0.0);
+        let (zero, scale, decay) = (s.splat(0.0), s.splat(self.scale), s.splat(self.g.decay));
         let (rate, epsilon) = (s.splat(self.g.rate), s.splat(self.g.epsilon));
         let (share1, share2) = (s.splat(self.g.share1), s.splat(self.g.share2));
         let (first, minus_first) = (s.splat(SMALLEST_FIRST), s.splat(-SMALLEST_FIRST));
@@ -81,7 +64,7 @@ impl Kernel for Update<'_> {
         for ((gradient, value), (m_slice, v_slice)) in
             self.gradients.chunks(LANES).zip(values).zip(moments)
         {
-            let gradient = s.load_slice(gradient);
+            let gradient = s.mul(s.load_slice(gradient), scale);
             let (m, v) = (s.load_slice(m_slice), s.load_slice(v_slice));
             let m = s.fma(s.sub(gradient, m), share1, m);
             let v = s.fma(s.sub(s.mul(gradient, gradient), v), share2, v);
@@ -91,7 +74,8 @@ impl Kernel for Update<'_> {
             s.store_slice(m_slice, m);
             s.store_slice(v_slice, v);
             let step = s.div(s.mul(rate, m), s.add(s.sqrt(v), epsilon));
-            s.store_slice(value, s.sub(s.load_slice(value), step));
+            let old = s.load_slice(value);
+            s.store_slice(value, s.sub(s.sub(old, s.mul(decay, old)), step));
         }
     }
 }
@@ -100,46 +84,40 @@ impl Kernel for Update<'_> {
 mod tests {
     use super::*;
 
-    const G: Adam = Adam { len: 20, rate: 0.1, share1: 0.1, share2: 0.001, epsilon: 1e-7 };
+    const G: Adam =
+        Adam { len: 20, rate: 0.1, share1: 0.1, share2: 0.001, epsilon: 1e-7, decay: 0.0 };
 
     /// Updates twenty values of 1 from zero moments.
-    fn update(gradients: [f32; 20], loss: f32) -> ([f32; 20], [f32; 20], [f32; 4]) {
+    fn update(g: &Adam, gradient: f32, summary: [f32; 4]) -> ([f32; 20], [f32; 20]) {
         let (mut values, mut m, mut v) = ([1.0; 20], [0.0; 20], [0.0; 20]);
-        let mut summary = [loss, 3.0, 9.0, 0.0];
-        adam(&G, &gradients, &mut values, &mut m, &mut v, &mut summary);
-        (values, m, summary)
+        adam(g, &[gradient; 20], &summary, &mut values, &mut m, &mut v);
+        (values, m)
     }
 
     #[test]
-    fn anything_not_finite_skips_the_whole_update() {
-        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
-            for place in [0, 15, 16, 19] {
-                let mut gradients = [0.5; 20];
-                gradients[place] = bad;
-                let (values, m, summary) = update(gradients, 1.0);
-                assert_eq!((values, m), ([1.0; 20], [0.0; 20]));
-                assert_eq!(summary, [1.0, 3.0, 0.0, 0.0]);
-            }
-            let (values, _, summary) = update([0.5; 20], bad);
-            assert_eq!((values, summary[2]), ([1.0; 20], 0.0));
-        }
+    fn an_unusable_step_changes_nothing() {
+        let (values, m) = update(&Adam { decay: 0.5, ..G }, 0.5, [1.0, 3.0, 0.0, 1.0]);
+        assert_eq!((values, m), ([1.0; 20], [0.0; 20]));
     }
 
     /// From zero moments m = 0.05 and sqrt(v) = 0.5 sqrt(0.001): the step is
-    /// 0.1 * 0.05 / 0.0158114 = 0.316228.
+    /// 0.1 * 0.05 / 0.0158114 = 0.316228. Scaling the gradient down to a fourth leaves it as it
+    /// is; decay takes a tenth of the value before.
     #[test]
     fn a_first_step_by_hand() {
-        let (values, m, summary) = update([0.5; 20], 1.0);
-        assert!(values.iter().all(|&x| (x - (1.0 - 0.316_228)).abs() < 1e-5), "{values:?}");
-        assert!(m.iter().all(|&m| (m - 0.05).abs() < 1e-7));
-        assert_eq!(summary, [1.0, 3.0, 1.0, 0.0]);
+        for (decay, scale, expected) in
+            [(0.0, 1.0, 0.683_772), (0.0, 0.25, 0.683_772), (0.1, 1.0, 0.583_772)]
+        {
+            let (values, m) = update(&Adam { decay, ..G }, 0.5, [1.0, 3.0, 1.0, scale]);
+            assert!(values.iter().all(|&x| (x - expected).abs() < 1e-5), "{values:?}");
+            assert!(m.iter().all(|&m| (m - 0.05 * scale).abs() < 1e-7));
+        }
     }
 
     #[test]
     fn tiny_moments_become_zero() {
-        let (_, m, _) = update([1e-30; 20], 1.0);
-        assert_eq!(m, [0.0; 20]);
-        let (_, m, _) = update([-1e-28; 20], 1.0);
-        assert!(m.iter().all(|&m| m < -9e-30));
+        let usable = [1.0, 0.0, 1.0, 1.0];
+        assert_eq!(update(&G, 1e-30, usable).1, [0.0; 20]);
+        assert!(update(&G, -1e-28, usable).1.iter().all(|&m| m < -9e-30));
     }
 }

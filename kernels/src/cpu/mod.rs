@@ -9,6 +9,7 @@ pub mod simd;
 mod adam;
 mod batch_norm;
 mod channels;
+mod check_gradients;
 pub mod conv2d;
 mod conv_block;
 mod conv_pool;
@@ -24,10 +25,12 @@ mod pool;
 mod products;
 mod reduce;
 mod scratch;
+mod sgd;
 mod tile;
 
 pub use adam::adam;
 pub use batch_norm::{batch_norm_backward, batch_norm_forward, batch_norm_inference};
+pub use check_gradients::check_gradients;
 pub use conv_block::{conv_block_backward, conv_block_forward};
 pub use conv_pool::{conv_pool_backward, conv_pool_forward};
 pub use conv2d::{conv2d_backward_input, conv2d_backward_weight, conv2d_forward};
@@ -38,3 +41,4 @@ pub use elementwise::{
 pub use gather::{gather, gather_labels};
 pub use gemm::{gemm_nn, gemm_nt, gemm_tn};
 pub use pool::{max_pool2d_backward, max_pool2d_forward};
+pub use sgd::sgd;

@@ -18,6 +18,7 @@
 
 mod adam;
 mod batch_norm;
+mod check_gradients;
 mod conv2d;
 mod conv_block;
 mod conv_pool;
@@ -26,11 +27,13 @@ mod elementwise;
 mod gather;
 mod gemm;
 mod pool;
+mod sgd;
 
 use std::ops::Range;
 
 pub use adam::adam;
 pub use batch_norm::{batch_norm_backward, batch_norm_forward, batch_norm_inference};
+pub use check_gradients::check_gradients;
 pub use conv_block::{conv_block_backward, conv_block_forward};
 pub use conv_pool::{conv_pool_backward, conv_pool_forward};
 pub use conv2d::{conv2d_backward_input, conv2d_backward_weight, conv2d_forward};
@@ -41,6 +44,7 @@ pub use elementwise::{
 pub use gather::{gather, gather_labels};
 pub use gemm::{gemm_nn, gemm_nt, gemm_tn};
 pub use pool::{max_pool2d_backward, max_pool2d_forward};
+pub use sgd::sgd;
 
 use crate::geometry::SHARD;
 

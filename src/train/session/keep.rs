@@ -127,7 +127,8 @@ impl Session<'_> {
             state,
             model: self.model.to_bytes(),
             best: self.keeper.best.clone(),
-            moments: self.optimizer.moments().map(Buffer::to_vec),
+            average: None,
+            moments: self.optimizer.moments().iter().map(Buffer::to_vec).collect(),
         }
     }
 }
