@@ -9,6 +9,10 @@
 
 mod fused;
 
+pub use augment::{
+    Augment, Change, ERASED_AREA, ERASED_ASPECT, FLIP_ALTERNATING, FLIP_NONE, FLIP_RANDOM,
+    MAX_SIDE, Rectangle,
+};
 pub use fused::{ConvBlock, ConvPool, NO_GRADIENT, THIN_DEPTH};
 
 /// The batch positions that are summed as one unit. A sum over a batch runs through each shard
@@ -44,6 +48,9 @@ macro_rules! geometry {
         }
     };
 }
+
+// Behind the macro that it uses.
+mod augment;
 
 geometry! {
     /// Numbers whose arrangement does not matter.

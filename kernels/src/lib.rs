@@ -37,8 +37,8 @@ pub const BITS_VERSION: u32 = 2;
 
 use buffer::operand;
 use geometry::{
-    Adam, BatchNorm, Channels, CheckGradients, Conv2d, ConvBlock, ConvPool, CrossEntropy, Dropout,
-    Elements, Gather, Gemm, Pool2d, SUMMARY_LEN, Sgd,
+    Adam, Augment, BatchNorm, Channels, CheckGradients, Conv2d, ConvBlock, ConvPool, CrossEntropy,
+    Dropout, Elements, Gather, Gemm, Pool2d, SUMMARY_LEN, Sgd,
 };
 
 /// Turns each line of the menu into a function that checks the operands' lengths and calls the
@@ -89,6 +89,10 @@ menu! {
     /// picked\[i\] = labels\[order\[i\]\]
     gather_labels(g: Gather; labels: u8[g.available()], order: u32[g.images()]
         => picked: u8[g.images()]);
+    /// x\[i\] = (changed(pixels\[order\[i\]\]) - offset) / divisor: flipped, turned, moved and
+    /// partly erased by random numbers of the image and the epoch
+    augment(g: Augment; pixels: u8[g.available() * g.gather().image_len()],
+        order: u32[g.images()] => x: Real[g.images() * g.gather().image_len()]);
 
     /// c = a b: [M, K] [K, N] -> [M, N]
     gemm_nn(g: Gemm; a: Real[g.left_len()], b: Real[g.right_len()] => c: Real[g.result_len()]);

@@ -106,6 +106,8 @@ pub mod purpose {
     pub fn dropout(layer: u16) -> u32 {
         0x0003_0000 | u32::from(layer)
     }
+    /// How an image is changed in an epoch (the step is the epoch).
+    pub const AUGMENT: u32 = 0x0004_0000;
 }
 
 #[cfg(test)]

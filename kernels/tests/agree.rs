@@ -10,8 +10,8 @@ mod common;
 use common::Tolerance::{LargestTerms, Terms, Value};
 use common::{Call, Data, Fill, Promise, Random, check, unwritten, unwritten_bytes};
 use toile_kernels::geometry::{
-    Adam, BatchNorm, Channels, CheckGradients, Conv2d, ConvBlock, ConvPool, CrossEntropy, Dropout,
-    Elements, Gather, Gemm, NO_GRADIENT, Pool2d, SUMMARY_LEN, Sgd,
+    Adam, Augment, BatchNorm, Channels, CheckGradients, Conv2d, ConvBlock, ConvPool, CrossEntropy,
+    Dropout, Elements, Gather, Gemm, NO_GRADIENT, Pool2d, SUMMARY_LEN, Sgd,
 };
 use toile_kernels::{Algorithm, Isa, MENU, algorithm};
 
@@ -50,6 +50,13 @@ cases! {
         call!(gather_labels, g; labels: byte = r.bytes(g.available(), 256),
             order: index = r.indices(g.images(), g.available)
             => picked: byte_mut = unwritten_bytes(g.images()))
+    };
+    augment: Promise { tolerance: Value(1e-7), ..SUM }, |r, fill| {
+        let g = random_augment(r, fill);
+        let image_len = g.gather().image_len();
+        call!(augment, g; pixels: byte = r.bytes(g.available() * image_len, 256),
+            order: index = r.indices(g.images(), g.available)
+            => x: real_mut = unwritten(g.images() * image_len))
     };
     gemm_nn: PRODUCT, |r, fill| {
         let g = random_gemm(r);
@@ -363,6 +370,27 @@ fn random_gather(r: &mut Random, fill: Fill) -> Gather {
         available: 1 + r.below(50),
         image_len: 1 + r.below(200),
         offset: r.pick(&[0.0, 127.5]),
+        divisor,
+    }
+}
+
+fn random_augment(r: &mut Random, fill: Fill) -> Augment {
+    let Gather { images, available, offset, divisor, .. } = random_gather(r, fill);
+    let (height, width) = (1 + r.below(12), 1 + r.below(12));
+    Augment {
+        images,
+        available,
+        height,
+        width,
+        channels: 1 + r.below(3),
+        seed_low: r.below(u32::MAX),
+        seed_high: r.below(u32::MAX),
+        epoch: r.below(9),
+        flip: r.below(3),
+        shift: r.below(height.min(width)),
+        rotation: r.pick(&[0.0, 15.0, 180.0]),
+        erasing: r.pick(&[0.0, 0.5, 1.0]),
+        offset,
         divisor,
     }
 }

@@ -4,6 +4,7 @@
 //! To add one: write `ops/<op>.rs` and its two lines here.
 
 pub mod add;
+pub mod augment;
 pub mod batch_norm;
 pub mod bias;
 pub mod conv2d;
@@ -24,6 +25,7 @@ use toile_kernels::Buffer;
 /// Every operation: the name of its file, and its gradient-check cases.
 pub const ALL: &[(&str, Cases)] = &[
     ("add", add::cases),
+    ("augment", augment::cases),
     ("batch_norm", batch_norm::cases),
     ("bias", bias::cases),
     ("conv2d", conv2d::cases),

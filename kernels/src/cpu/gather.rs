@@ -18,7 +18,7 @@ pub fn gather(g: &Gather, pixels: &[u8], order: &[u32], x: &mut [f32]) {
     });
 }
 
-fn check_order(g: &Gather, order: &[u32]) {
+pub(super) fn check_order(g: &Gather, order: &[u32]) {
     for &image in order {
         assert!(image < g.available, "image {image} of a data set of {}", g.available);
     }

@@ -7,6 +7,7 @@ pub mod isa;
 pub mod simd;
 
 mod adam;
+mod augment;
 mod batch_norm;
 mod channels;
 mod check_gradients;
@@ -29,6 +30,7 @@ mod sgd;
 mod tile;
 
 pub use adam::adam;
+pub use augment::augment;
 pub use batch_norm::{batch_norm_backward, batch_norm_forward, batch_norm_inference};
 pub use check_gradients::check_gradients;
 pub use conv_block::{conv_block_backward, conv_block_forward};

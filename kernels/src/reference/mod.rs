@@ -17,6 +17,7 @@
 #![allow(clippy::needless_range_loop, reason = "indices are what the formulas have")]
 
 mod adam;
+mod augment;
 mod batch_norm;
 mod check_gradients;
 mod conv2d;
@@ -32,6 +33,7 @@ mod sgd;
 use std::ops::Range;
 
 pub use adam::adam;
+pub use augment::augment;
 pub use batch_norm::{batch_norm_backward, batch_norm_forward, batch_norm_inference};
 pub use check_gradients::check_gradients;
 pub use conv_block::{conv_block_backward, conv_block_forward};
