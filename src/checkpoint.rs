@@ -72,24 +72,40 @@ impl Model {
         device: Device,
         seed: u64,
     ) -> Result<Model> {
-        Model::with_dropout(architecture, classes, DropoutRates::default(), device, seed)
+        Model::to_train(architecture, classes, (DropoutRates::default(), 0), device, seed)
     }
 
-    /// The same with other rates of dropout, which only training sees: files do not hold them.
+    /// The same with other rates of dropout, which only training sees, and with the first
+    /// `frozen` layers kept as they are.
     ///
     /// # Errors
     /// As [`Model::new`].
-    pub fn with_dropout(
+    pub fn to_train(
         architecture: Architecture,
         classes: Vec<String>,
-        dropout: DropoutRates,
+        (dropout, frozen): (DropoutRates, usize),
         device: Device,
         seed: u64,
     ) -> Result<Model> {
         let Architecture { network, input } = &architecture;
         let layers = models::layers(network, *input, classes.len(), dropout)?;
-        let network = Sequential::new(&layers, Shape::new(&architecture.input), device, seed);
+        let input = Shape::new(input);
+        let network = Sequential::with_frozen(&layers, input, device, seed, frozen);
         Ok(Model { network, architecture, classes, normalization: Normalization::default() })
+    }
+
+    /// Another model of the same numbers.
+    ///
+    /// # Panics
+    /// Never: this one was made in the same way.
+    #[must_use]
+    pub fn copy(&self) -> Model {
+        let (architecture, classes) = (self.architecture.clone(), self.classes.clone());
+        let copy = Model::new(architecture, classes, self.network.device(), 0);
+        let mut copy = copy.expect("the network exists and takes such images");
+        copy.network.parameters_mut().copy_from(self.network.parameters());
+        copy.normalization = self.normalization;
+        copy
     }
 
     /// The content of a model file.

@@ -143,7 +143,7 @@ fn groups(parameters: &Parameters, decay: bool) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
     for parameter in parameters.iter() {
         let Some(range) = parameter.place() else { continue };
-        let decays = decay && is_weight(parameter);
+        let decays = decay && is_weight(parameter) && parameter.is_trained();
         match groups.last_mut() {
             Some(last) if last.decays == decays && last.range.end == range.start => {
                 last.range.end = range.end;

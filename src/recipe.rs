@@ -16,11 +16,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::models::DropoutRates;
+use crate::ops::augment::Augmentation;
 use crate::optim::OptimizerSettings;
 use crate::schedule::{EarlyStoppingSettings, PlateauSettings, ScheduleSettings};
 pub use overrides::{
-    DropoutOverrides, EarlyStoppingOverrides, OptimizerOverrides, Overrides, PlateauOverrides,
-    ScheduleOverrides,
+    AugmentationOverrides, DropoutOverrides, EarlyStoppingOverrides, OptimizerOverrides, Overrides,
+    PlateauOverrides, ScheduleOverrides,
 };
 
 /// The recipe that is used when none is named.
@@ -59,6 +60,8 @@ fn reference() -> Config {
         limit: None,
         max_steps: None,
         save_every: None,
+        init: None,
+        freeze: None,
         standardize: false,
         label_smoothing: 0.0,
         average_decay: 0.0,
@@ -67,6 +70,7 @@ fn reference() -> Config {
         schedule: ScheduleSettings::default(),
         optimizer: OptimizerSettings::default(),
         dropout: DropoutRates::default(),
+        augmentation: Augmentation::default(),
     }
 }
 
@@ -98,6 +102,18 @@ pub struct Config {
     /// Steps from one checkpoint to the next, besides those at each epoch's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save_every: Option<u64>,
+    /// A trained model to start from, a run folder or a file. Its preprocessing is taken over
+    /// too, whatever `standardize` says.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "path_text::serialize_optional",
+        deserialize_with = "path_text::optional"
+    )]
+    pub init: Option<PathBuf>,
+    /// The last of the layers, from the first, that stay as `init` has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub freeze: Option<String>,
     /// Whether pixels become numbers of mean 0 and deviation 1 over the training part, and not of
     /// 0 to 1.
     pub standardize: bool,
@@ -117,6 +133,8 @@ pub struct Config {
     pub optimizer: OptimizerSettings,
     /// The network's dropout.
     pub dropout: DropoutRates,
+    /// How training images are changed each time they are shown.
+    pub augmentation: Augmentation,
 }
 
 impl Config {
@@ -159,6 +177,7 @@ impl Config {
             (limits::SAVE_EVERY, self.save_every),
             (limits::EARLY_STOPPING_PATIENCE, Some(self.early_stopping.patience.into())),
             (limits::PLATEAU_PATIENCE, Some(self.plateau.patience.into())),
+            (limits::AUGMENTATION_SHIFT, Some(self.augmentation.shift.into())),
         ];
         for (limit, value) in whole {
             value.map_or(Ok(()), |value| limit.check(value.into())).map_err(Error::Input)?;
@@ -181,6 +200,8 @@ impl Config {
             (limits::OPTIMIZER_LARGEST_NORM, self.optimizer.largest_norm),
             (limits::DROPOUT_CONVOLUTION, self.dropout.convolution),
             (limits::DROPOUT_DENSE, self.dropout.dense),
+            (limits::AUGMENTATION_ROTATION, self.augmentation.rotation),
+            (limits::AUGMENTATION_ERASING, self.augmentation.erasing),
         ];
         for (limit, value) in real {
             limit.check(value).map_err(Error::Input)?;

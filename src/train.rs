@@ -7,6 +7,7 @@ mod saved;
 mod session;
 mod size;
 mod stop;
+mod transfer;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use parts::Parts;
 use saved::{Checkpoint, Origin};
 use session::Session;
 use size::{check_batch, check_memory};
+use transfer::{frozen_layers, start_from};
 
 pub use crate::progress::{StopReason, Summary};
 pub use resume::{ResumeOptions, resume};
@@ -74,7 +76,15 @@ pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary>
             Error::Storage(format!("cannot resolve {}: {fault}", config.data.display()))
         })?;
     }
-    let setup = Setup::of(config, &options.execution, progress)?;
+    if let Some(init) = &mut config.init {
+        *init = std::path::absolute(&init).map_err(|fault| {
+            Error::Storage(format!("cannot resolve {}: {fault}", init.display()))
+        })?;
+    }
+    let mut setup = Setup::of(config, &options.execution, progress)?;
+    if let Some(init) = &setup.config.init {
+        start_from(&mut setup.model, init, progress)?;
+    }
     let run = RunFolder::create(
         &options.out,
         &setup.config.data,
@@ -111,8 +121,9 @@ impl<'a> Setup<'a> {
         let workers = Workers::new(execution.threads).map_err(Error::Failure)?;
         let classes = source.class_names().to_vec();
         let device = execution.device;
-        let mut model =
-            Model::with_dropout(architecture, classes, config.dropout, device, config.seed)?;
+        let frozen = frozen_layers(&config, &architecture, classes.len())?;
+        let start = (config.dropout, frozen);
+        let mut model = Model::to_train(architecture, classes, start, device, config.seed)?;
         tracing::info!(
             data = %source.directory().display(),
             isa = isa.name(),

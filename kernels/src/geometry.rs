@@ -405,6 +405,16 @@ geometry! {
 }
 
 geometry! {
+    /// A step of numbers towards others.
+    MoveTowards {
+        /// How many numbers there are.
+        len,
+    }
+    /// The share of the way, 0 to 1.
+    share: f32,
+}
+
+geometry! {
     /// The look at all gradients before an update.
     CheckGradients {
         /// How many gradients there are.

@@ -38,7 +38,7 @@ pub const BITS_VERSION: u32 = 2;
 use buffer::operand;
 use geometry::{
     Adam, Augment, BatchNorm, Channels, CheckGradients, Conv2d, ConvBlock, ConvPool, CrossEntropy,
-    Dropout, Elements, Gather, Gemm, Pool2d, SUMMARY_LEN, Sgd,
+    Dropout, Elements, Gather, Gemm, MoveTowards, Pool2d, SUMMARY_LEN, Sgd,
 };
 
 /// Turns each line of the menu into a function that checks the operands' lengths and calls the
@@ -152,6 +152,8 @@ menu! {
     relu_backward(g: Elements; y: Real[g.len()], dy: Real[g.len()] => dx: Real[g.len()]);
     /// sum += x
     add_assign(g: Elements; x: Real[g.len()] => sum: Real[g.len()]);
+    /// average += (x - average) share
+    move_towards(g: MoveTowards; x: Real[g.len()] => average: Real[g.len()]);
     /// y = x · 1 / (1 - rate) where the mask keeps, else 0; backward is the same call on dy
     dropout(g: Dropout; x: Real[g.len()] => y: Real[g.len()]);
 

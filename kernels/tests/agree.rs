@@ -11,7 +11,7 @@ use common::Tolerance::{LargestTerms, Terms, Value};
 use common::{Call, Data, Fill, Promise, Random, check, unwritten, unwritten_bytes};
 use toile_kernels::geometry::{
     Adam, Augment, BatchNorm, Channels, CheckGradients, Conv2d, ConvBlock, ConvPool, CrossEntropy,
-    Dropout, Elements, Gather, Gemm, NO_GRADIENT, Pool2d, SUMMARY_LEN, Sgd,
+    Dropout, Elements, Gather, Gemm, MoveTowards, NO_GRADIENT, Pool2d, SUMMARY_LEN, Sgd,
 };
 use toile_kernels::{Algorithm, Isa, MENU, algorithm};
 
@@ -112,6 +112,11 @@ cases! {
         let g = Elements { len: r.len() };
         call!(add_assign, g; x: real = r.reals(g.len(), fill)
             => sum: real_mut = r.reals(g.len(), fill))
+    };
+    move_towards: SUM, |r, fill| {
+        let g = MoveTowards { len: r.len(), share: 0.25 };
+        call!(move_towards, g; x: real = r.reals(g.len(), fill)
+            => average: real_mut = r.reals(g.len(), fill))
     };
     dropout: SUM, |r, fill| {
         let g = random_dropout(r, fill);

@@ -82,6 +82,15 @@ struct Flags {
     #[arg(long, value_name = "N", value_parser = whole(limits::LIMIT))]
     limit: Option<u64>,
 
+    /// Start from the numbers of a trained model, a run folder or a file; its last layer starts
+    /// anew where the classes are others in number
+    #[arg(long, value_name = "RUN|FILE", value_hint = ValueHint::AnyPath)]
+    init: Option<PathBuf>,
+
+    /// Keep the layers up to this one, such as dense2, as --init has them
+    #[arg(long, value_name = "LAYER", requires = "init")]
+    freeze: Option<String>,
+
     /// End the run, as if it had finished, after N optimizer steps in all [default: no limit]
     #[arg(long, value_name = "N", value_parser = whole(limits::MAX_STEPS))]
     max_steps: Option<u64>,
@@ -132,7 +141,7 @@ struct Flags {
 }
 
 /// What a resumed run takes from its folder, or has no use for.
-const NOT_WITH_RESUME: [&str; 11] = [
+const NOT_WITH_RESUME: [&str; 13] = [
     "data",
     "recipe",
     "config",
@@ -141,6 +150,8 @@ const NOT_WITH_RESUME: [&str; 11] = [
     "seed",
     "val_size",
     "limit",
+    "init",
+    "freeze",
     "out",
     "name",
     "overwrite",
@@ -176,6 +187,8 @@ impl Flags {
             seed: self.seed,
             val_size: size(self.val_size),
             limit: size(self.limit),
+            init: self.init.clone(),
+            freeze: self.freeze.clone(),
             max_steps: self.max_steps,
             save_every: self.save_every,
             ..Overrides::default()

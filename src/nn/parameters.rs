@@ -6,11 +6,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use toile_kernels::{Buffer, Device};
+use toile_kernels::{Buffer, Device, geometry, move_towards};
 
 use super::init::Initializer;
 use crate::autograd::{Gradients, Node};
-use crate::shape::Shape;
+use crate::shape::{Shape, size};
 use crate::tensor::Tensor;
 
 /// One named tensor of a model.
@@ -51,6 +51,12 @@ impl Parameter {
         self.place.clone()
     }
 
+    /// Whether the optimizer changes it.
+    #[must_use]
+    pub fn is_trained(&self) -> bool {
+        self.node.is_some()
+    }
+
     /// The numbers as a tensor: a variable if `tracked` and the parameter is trained.
     #[must_use]
     pub(super) fn tensor(&self, tracked: bool) -> Tensor {
@@ -68,7 +74,7 @@ pub(super) enum Role {
     /// Updated by the optimizer.
     Trained,
     /// Has a place among the trained ones, but gets no gradient and keeps its value: a bias
-    /// directly before a batch normalisation, whose true gradient is zero.
+    /// directly before a batch normalisation, whose true gradient is zero, and what is frozen.
     Idle,
     /// Moved by the forward pass: running statistics.
     Statistic,
@@ -84,7 +90,11 @@ struct Request {
 
 /// Collects the parameters that layers ask for; the arenas are made when all are known.
 #[derive(Default)]
-pub(super) struct Requests(Vec<Request>);
+pub(super) struct Requests {
+    all: Vec<Request>,
+    /// Whether what is asked for is idle, though it would be trained.
+    pub are_frozen: bool,
+}
 
 /// Names a parameter before it exists.
 #[derive(Clone, Copy)]
@@ -99,24 +109,28 @@ impl Requests {
         role: Role,
         initializer: Initializer,
     ) -> ParameterId {
-        self.0.push(Request { name, shape, role, initializer });
-        ParameterId(self.0.len() - 1)
+        let role = match role {
+            Role::Trained if self.are_frozen => Role::Idle,
+            role => role,
+        };
+        self.all.push(Request { name, shape, role, initializer });
+        ParameterId(self.all.len() - 1)
     }
 
     /// How many parameters were asked for so far.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     /// Names and shapes of all parameters that were asked for.
     pub fn tensors(&self) -> Vec<(String, Shape)> {
-        self.0.iter().map(|request| (request.name.clone(), request.shape)).collect()
+        self.all.iter().map(|request| (request.name.clone(), request.shape)).collect()
     }
 
     /// How many numbers the requests from number `first` on come to: trained or idle ones, and
     /// statistics.
     pub fn counts_from(&self, first: usize) -> (usize, usize) {
-        self.0[first..].iter().fold((0, 0), |(trained, moved), request| match request.role {
+        self.all[first..].iter().fold((0, 0), |(trained, moved), request| match request.role {
             Role::Statistic => (trained, moved + request.shape.len()),
             Role::Trained | Role::Idle => (trained + request.shape.len(), moved),
         })
@@ -141,7 +155,7 @@ impl Parameters {
     pub(super) fn new(requests: Requests, device: Device, seed: u64) -> Parameters {
         let total = |statistics: bool| -> usize {
             let counted = |r: &&Request| (r.role == Role::Statistic) == statistics;
-            requests.0.iter().filter(counted).map(|r| r.shape.len()).sum()
+            requests.all.iter().filter(counted).map(|r| r.shape.len()).sum()
         };
         let values = Buffer::zeros(device, total(false));
         let gradients = Buffer::zeros(device, values.len());
@@ -164,7 +178,7 @@ impl Parameters {
             let Request { name, shape, initializer, .. } = request;
             Parameter { name, shape, values, place, node, initializer }
         };
-        let all = requests.0.into_iter().enumerate().map(place).collect();
+        let all = requests.all.into_iter().enumerate().map(place).collect();
         Parameters { all, values, gradients, statistics }
     }
 
@@ -203,6 +217,19 @@ impl Parameters {
     pub fn copy_from(&mut self, other: &Parameters) {
         for (to, from) in [(&self.values, &other.values), (&self.statistics, &other.statistics)] {
             to.clone().copy_from(&from.to_vec::<f32>());
+        }
+    }
+
+    /// Moves all numbers a share of the way towards those of another model of the same layers,
+    /// running statistics included.
+    ///
+    /// # Panics
+    /// If the layers are others.
+    #[track_caller]
+    pub fn move_towards(&mut self, other: &Parameters, share: f32) {
+        for (to, from) in [(&self.values, &other.values), (&self.statistics, &other.statistics)] {
+            let g = geometry::MoveTowards { len: size(from.len()), share };
+            move_towards(&g, from, &mut to.clone());
         }
     }
 

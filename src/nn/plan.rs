@@ -36,12 +36,12 @@ pub(super) struct Plan<'a> {
 
 impl<'a> Plan<'a> {
     /// Goes through `layers` for images of shape `input`; the parameters that they ask for come
-    /// beside the plan.
+    /// beside the plan. Those of the first `frozen` layers are idle.
     ///
     /// # Panics
     /// If a layer does not fit what comes before it.
     #[track_caller]
-    pub fn new(layers: &'a [Layer], input: Shape) -> (Plan<'a>, Requests) {
+    pub fn new(layers: &'a [Layer], input: Shape, frozen: usize) -> (Plan<'a>, Requests) {
         let mut requests = Requests::default();
         let mut placed = Vec::new();
         let mut rows = Vec::new();
@@ -58,6 +58,7 @@ impl<'a> Plan<'a> {
                 bias: if before_batch_norm { Role::Idle } else { Role::Trained },
             };
             let first = requests.len();
+            requests.are_frozen = i < frozen;
             let parameters = layer.as_dyn().request(&site, &mut requests);
             let multiply_adds = layer.as_dyn().multiply_adds(shape);
             shape = layer.as_dyn().output(shape);

@@ -16,6 +16,8 @@ pub struct Sequential {
     layers: Vec<Layer>,
     /// The parameters of each layer.
     layer_parameters: Vec<Vec<Parameter>>,
+    /// The stages of the layers that training does not change.
+    frozen_stages: Vec<Box<dyn Stage>>,
     stages: Vec<Box<dyn Stage>>,
     parameters: Parameters,
     summary: Summary,
@@ -46,14 +48,47 @@ impl Sequential {
         seed: u64,
         fusion: Fusion,
     ) -> Sequential {
-        let (plan, requests) = Plan::new(layers, input);
+        Sequential::build(layers, input, device, seed, fusion, 0)
+    }
+
+    /// The same with the first `frozen` layers as they are: training passes through them as
+    /// inference does, and the optimizer leaves them alone.
+    ///
+    /// # Panics
+    /// As [`Sequential::new`], and if there are fewer layers.
+    #[must_use]
+    #[track_caller]
+    pub fn with_frozen(
+        layers: &[Layer],
+        input: Shape,
+        device: Device,
+        seed: u64,
+        frozen: usize,
+    ) -> Sequential {
+        Sequential::build(layers, input, device, seed, Fusion::On, frozen)
+    }
+
+    #[track_caller]
+    fn build(
+        layers: &[Layer],
+        input: Shape,
+        device: Device,
+        seed: u64,
+        fusion: Fusion,
+        frozen: usize,
+    ) -> Sequential {
+        let (plan, requests) = Plan::new(layers, input, frozen);
         let parameters = Parameters::new(requests, device, seed);
         let placed = plan.place(&parameters);
-        let stages = stages(&placed, fusion);
+        // Stages never span the border.
+        let (first, rest) = placed.split_at(frozen);
+        let frozen_stages = stages(first, fusion);
+        let stages = stages(rest, fusion);
         let layer_parameters = placed.into_iter().map(|placed| placed.parameters).collect();
         Sequential {
             layers: layers.to_vec(),
             layer_parameters,
+            frozen_stages,
             stages,
             parameters,
             summary: plan.summary,
@@ -95,7 +130,9 @@ impl Sequential {
     fn run(&self, x: &Tensor, pass: Pass) -> Tensor {
         let (found, expected) = (x.shape().of_one(), self.summary.input);
         assert_eq!(found, expected, "images of another shape than the network's");
-        self.stages.iter().fold(x.clone(), |x, stage| stage.forward(&x, pass))
+        let frozen = self.frozen_stages.iter();
+        let x = frozen.fold(x.clone(), |x, stage| stage.forward(&x, Pass::Inference));
+        self.stages.iter().fold(x, |x, stage| stage.forward(&x, pass))
     }
 
     /// The layers.

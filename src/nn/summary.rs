@@ -40,7 +40,7 @@ impl Summary {
     #[must_use]
     #[track_caller]
     pub fn of(layers: &[Layer], input: Shape) -> Summary {
-        Plan::new(layers, input).0.summary
+        Plan::new(layers, input, 0).0.summary
     }
 
     /// The shape of one image's result.

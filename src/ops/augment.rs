@@ -24,10 +24,10 @@ pub struct Augmentation {
     pub shift: u32,
     /// The largest turn either way about the centre, in degrees, 0 to 180, each as often as the
     /// others. Pixels are interpolated bilinearly; outside of the image is byte 0.
-    pub rotation: f32,
+    pub rotation: f64,
     /// The share of images, 0 to 1, of which a rectangle of 2 to 25 % of the area becomes random
     /// bytes: random erasing (Zhong et al., arXiv:1708.04896).
-    pub erasing: f32,
+    pub erasing: f64,
 }
 
 /// Which images are flipped left to right.
@@ -79,8 +79,8 @@ impl Augmentation {
                 Flip::Alternating => FLIP_ALTERNATING,
             },
             shift: self.shift,
-            rotation: self.rotation,
-            erasing: self.erasing,
+            rotation: self.rotation as f32,
+            erasing: self.erasing as f32,
             offset: 0.0,
             divisor: 1.0,
         }

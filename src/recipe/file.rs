@@ -85,6 +85,8 @@ fn known_keys() -> Vec<String> {
     config.limit = Some(1);
     config.max_steps = Some(1);
     config.save_every = Some(1);
+    config.init = Some("model".into());
+    config.freeze = Some("layer".into());
     let mut known = Vec::new();
     keys(&Table::try_from(config).expect("settings are plain values"), "", &mut known);
     known

@@ -157,11 +157,21 @@ pub const OPTIMIZER_LARGEST_NORM: Real =
 pub const DROPOUT_CONVOLUTION: Real = share_below_one("dropout.convolution");
 /// What dropout behind full connections sets to 0.
 pub const DROPOUT_DENSE: Real = share_below_one("dropout.dense");
+/// How far training images are moved, in pixels; the network takes images of 24 pixels and more.
+pub const AUGMENTATION_SHIFT: Whole = Whole::new("augmentation.shift", 0, 12);
+/// How far training images are turned, in degrees.
+pub const AUGMENTATION_ROTATION: Real = Real {
+    key: "augmentation.rotation",
+    range: "a number of degrees from 0 to 180",
+    allowed: |value| (0.0..=180.0).contains(&value),
+};
+/// The training images of which a rectangle is erased.
+pub const AUGMENTATION_ERASING: Real = share("augmentation.erasing");
 /// The accuracy that `--fail-under` demands.
 pub const FAIL_UNDER: Real = share("fail_under");
 
 /// The whole-number settings that a config file may hold.
-pub(super) const IN_FILES: [Whole; 8] = [
+pub(super) const IN_FILES: [Whole; 9] = [
     EPOCHS,
     BATCH_SIZE,
     VAL_SIZE,
@@ -170,4 +180,5 @@ pub(super) const IN_FILES: [Whole; 8] = [
     SAVE_EVERY,
     EARLY_STOPPING_PATIENCE,
     PLATEAU_PATIENCE,
+    AUGMENTATION_SHIFT,
 ];

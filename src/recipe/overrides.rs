@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::{Config, file, path_text};
 use crate::models::DropoutRates;
+use crate::ops::augment::{Augmentation, Flip};
 use crate::optim::{OptimizerSettings, Rule};
 use crate::schedule::{EarlyStoppingSettings, PlateauSettings, ScheduleKind, ScheduleSettings};
 
@@ -35,6 +36,11 @@ pub struct Overrides {
     pub max_steps: Option<u64>,
     /// See [`Config::save_every`].
     pub save_every: Option<u64>,
+    /// See [`Config::init`].
+    #[serde(deserialize_with = "path_text::optional")]
+    pub init: Option<PathBuf>,
+    /// See [`Config::freeze`].
+    pub freeze: Option<String>,
     /// See [`Config::standardize`].
     pub standardize: Option<bool>,
     /// See [`Config::label_smoothing`].
@@ -51,6 +57,8 @@ pub struct Overrides {
     pub optimizer: OptimizerOverrides,
     /// See [`Config::dropout`].
     pub dropout: DropoutOverrides,
+    /// See [`Config::augmentation`].
+    pub augmentation: AugmentationOverrides,
 }
 
 impl Overrides {
@@ -64,6 +72,8 @@ impl Overrides {
         config.limit = self.limit.or(config.limit);
         config.max_steps = self.max_steps.or(config.max_steps);
         config.save_every = self.save_every.or(config.save_every);
+        config.init = self.init.clone().or(config.init.take());
+        config.freeze = self.freeze.clone().or(config.freeze.take());
         replace(&mut config.standardize, &self.standardize);
         replace(&mut config.label_smoothing, &self.label_smoothing);
         replace(&mut config.average_decay, &self.average_decay);
@@ -72,6 +82,7 @@ impl Overrides {
         self.schedule.apply(&mut config.schedule);
         self.optimizer.apply(&mut config.optimizer);
         self.dropout.apply(&mut config.dropout);
+        self.augmentation.apply(&mut config.augmentation);
     }
 }
 
@@ -124,3 +135,9 @@ of_group!(OptimizerOverrides of OptimizerSettings {
     largest_norm: f64,
 });
 of_group!(DropoutOverrides of DropoutRates { convolution: f64, dense: f64 });
+of_group!(AugmentationOverrides of Augmentation {
+    flip: Flip,
+    shift: u32,
+    rotation: f64,
+    erasing: f64,
+});

@@ -21,6 +21,16 @@ pub(super) fn serialize<S: Serializer>(path: &Path, serializer: S) -> Result<S::
     }
 }
 
+pub(super) fn serialize_optional<S: Serializer>(
+    path: &Option<PathBuf>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match path {
+        Some(path) => serialize(path, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
 pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<PathBuf, D::Error> {
     Ok(match PathText::deserialize(from)? {
         PathText::Text(text) => PathBuf::from(text),

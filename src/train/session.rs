@@ -39,6 +39,8 @@ pub(super) struct Session<'a> {
     stop: &'a Stop,
     origin: Origin,
     model: Model,
+    /// The moving average of the model's numbers, where the recipe has one.
+    average: Option<Model>,
     optimizer: Optimizer,
     data: Resident,
     parts: Parts,
@@ -73,6 +75,7 @@ impl<'a> Session<'a> {
             keeper: Keeper::default(),
             ring: Buffer::zeros(model.network.device(), parts.steps(config) * SUMMARY_LEN),
             epoch_began: None,
+            average: (config.average_decay > 0.0).then(|| model.copy()),
             model,
             data,
             parts,
@@ -99,7 +102,7 @@ impl<'a> Session<'a> {
                  or start a new run"
             ))
         };
-        let Checkpoint { state, model: weights, best, moments, .. } = checkpoint;
+        let Checkpoint { state, model: weights, best, average, moments, .. } = checkpoint;
         check_counters(&state, &parts, config).map_err(misfit)?;
         let device = model.network.device();
         let load = |bytes: &[u8]| {
@@ -112,6 +115,10 @@ impl<'a> Session<'a> {
         let saved = load(&weights)?;
         if let Some(best) = &best {
             load(best)?;
+        }
+        let average = average.as_deref().map(load).transpose()?;
+        if average.is_some() != (config.average_decay > 0.0) {
+            return Err(misfit("it has an average of the weights, or lacks one"));
         }
         model.network.parameters_mut().copy_from(saved.network.parameters());
         let mut optimizer = Optimizer::new(model.network.parameters(), config.optimizer);
@@ -135,6 +142,7 @@ impl<'a> Session<'a> {
             keeper: Keeper::with_best(best),
             ring: Buffer::zeros(device, parts.steps(config) * SUMMARY_LEN),
             epoch_began: None,
+            average,
             model,
             state,
             data,
@@ -228,7 +236,7 @@ impl<'a> Session<'a> {
     fn keep_weights(&mut self, verdict: &Verdict) {
         let keeps_best = self.config.early_stopping.enabled;
         if verdict.new_best || !keeps_best {
-            self.keeper.keep_weights(self.model.to_bytes(), keeps_best);
+            self.keeper.keep_weights(self.counting().to_bytes(), keeps_best);
         }
     }
 
@@ -268,7 +276,14 @@ impl<'a> Session<'a> {
     /// One optimizer step on the images that `order` names. It returns no number: loss, hits
     /// and whether the update was made go to place `place` of the ring.
     fn train_step(&mut self, order: &Buffer, place: usize) {
-        let (x, labels) = self.data.batch(order, self.model.normalization);
+        let epoch = u32::try_from(self.state.epoch).expect("epochs are limited");
+        let (x, labels) = self.data.augmented_batch(
+            order,
+            self.model.normalization,
+            &self.config.augmentation,
+            self.config.seed,
+            epoch,
+        );
         let mut summary = self.ring.slice(place * SUMMARY_LEN..(place + 1) * SUMMARY_LEN);
         let step = u32::try_from(self.state.step).expect("steps are limited");
         let rate = self.rate_of(self.state.step);
@@ -278,6 +293,10 @@ impl<'a> Session<'a> {
         let parameters = network.parameters();
         parameters.check_reached(&loss.mean.backward());
         self.optimizer.update(parameters, rate, self.state.step, &mut summary);
+        if let Some(average) = &mut self.average {
+            let share = 1.0 - average_decay(self.config.average_decay, self.state.step);
+            average.network.parameters_mut().move_towards(parameters, share as f32);
+        }
         self.state.step += 1;
     }
 
@@ -320,12 +339,18 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// The model whose numbers count: the average, where there is one.
+    fn counting(&self) -> &Model {
+        self.average.as_ref().unwrap_or(&self.model)
+    }
+
     /// Mean loss and accuracy on the validation part; none if the run is asked to stop.
     fn validate(&self, progress: &mut Progress) -> Option<(f64, f64)> {
-        let answers = answer(&self.model, &self.data, self.parts.validation.clone(), |images| {
-            progress.validated(images as u64);
-            self.stop.requested().is_none()
-        })?;
+        let answers =
+            answer(self.counting(), &self.data, self.parts.validation.clone(), |images| {
+                progress.validated(images as u64);
+                self.stop.requested().is_none()
+            })?;
         let images = self.parts.validation.len() as f64;
         let loss: f64 = answers.losses.iter().map(|&loss| f64::from(loss)).sum();
         Some((loss / images, answers.hits as f64 / images))
@@ -358,6 +383,13 @@ impl<'a> Session<'a> {
              not made and the run stopped. {kept}; start again with a lower --lr"
         ))
     }
+}
+
+/// What is left of an average after step `step`, counted from 0: less at first, or the start would
+/// weigh for long (as TensorFlow's ExponentialMovingAverage does with `num_updates`).
+fn average_decay(decay: f64, step: u64) -> f64 {
+    let step = step as f64;
+    decay.min((1.0 + step) / (10.0 + step))
 }
 
 /// Checks that a checkpoint's counters agree with each other and with the run.

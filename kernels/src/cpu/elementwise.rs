@@ -4,7 +4,7 @@ use super::channels::{PixelSums, totals};
 use super::isa::Isa;
 use super::scratch::Scratch;
 use super::simd::{Kernel, LANES, Simd};
-use crate::geometry::{Channels, Dropout, Elements, NO_GRADIENT};
+use crate::geometry::{Channels, Dropout, Elements, MoveTowards, NO_GRADIENT};
 use crate::rng::Stream;
 use crate::threads;
 
@@ -137,6 +137,32 @@ impl Kernel for AddAssign<'_> {
     fn run<S: Simd>(self, s: S) {
         for (x, sum) in self.x.chunks(LANES).zip(self.sum.chunks_mut(LANES)) {
             s.store_slice(sum, s.add(s.load_slice(sum), s.load_slice(x)));
+        }
+    }
+}
+
+/// average = (x - average) share + average
+pub fn move_towards(g: &MoveTowards, x: &[f32], average: &mut [f32]) {
+    let (isa, share) = (Isa::current(), g.share);
+    threads::chunks(average, TASK_LEN, |task, average| {
+        isa.run(Approach { share, x: &x[task * TASK_LEN..][..average.len()], average });
+    });
+}
+
+struct Approach<'a> {
+    share: f32,
+    x: &'a [f32],
+    average: &'a mut [f32],
+}
+
+impl Kernel for Approach<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let share = s.splat(self.share);
+        for (x, slice) in self.x.chunks(LANES).zip(self.average.chunks_mut(LANES)) {
+            let average = s.load_slice(slice);
+            s.store_slice(slice, s.fma(s.sub(s.load_slice(x), average), share, average));
         }
     }
 }

@@ -38,7 +38,7 @@ pub use conv_pool::{conv_pool_backward, conv_pool_forward};
 pub use conv2d::{conv2d_backward_input, conv2d_backward_weight, conv2d_forward};
 pub use cross_entropy::{cross_entropy_backward, cross_entropy_forward, softmax};
 pub use elementwise::{
-    add_assign, bias_backward, bias_forward, dropout, relu_backward, relu_forward,
+    add_assign, bias_backward, bias_forward, dropout, move_towards, relu_backward, relu_forward,
 };
 pub use gather::{gather, gather_labels};
 pub use gemm::{gemm_nn, gemm_nt, gemm_tn};

@@ -1,7 +1,7 @@
 //! Bias, ReLU, addition and dropout.
 
 use super::{Real, batch_sum};
-use crate::geometry::{Channels, Dropout, Elements};
+use crate::geometry::{Channels, Dropout, Elements, MoveTowards};
 
 /// y\[i, c\] = x\[i, c\] + bias\[c\]: [N P, C] \[C\] -> [N P, C]
 pub fn bias_forward<T: Real>(g: &Channels, x: &[T], bias: &[T], y: &mut [T]) {
@@ -39,6 +39,14 @@ pub fn relu_backward<T: Real>(g: &Elements, y: &[T], dy: &[T], dx: &mut [T]) {
 pub fn add_assign<T: Real>(g: &Elements, x: &[T], sum: &mut [T]) {
     for i in 0..g.len() {
         sum[i] = sum[i] + x[i];
+    }
+}
+
+/// average = (x - average) share + average, with one rounding for product and sum
+pub fn move_towards<T: Real>(g: &MoveTowards, x: &[T], average: &mut [T]) {
+    let share = T::nearest(g.share.into());
+    for i in 0..g.len() {
+        average[i] = (x[i] - average[i]).mul_add(share, average[i]);
     }
 }
 

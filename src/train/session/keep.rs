@@ -56,7 +56,7 @@ impl Session<'_> {
             Some(bytes) => {
                 Model::from_bytes(&bytes, self.model.network.device()).map_err(Error::Failure)
             }
-            None => Ok(self.model),
+            None => Ok(self.average.unwrap_or(self.model)),
         }
     }
 
@@ -127,7 +127,7 @@ impl Session<'_> {
             state,
             model: self.model.to_bytes(),
             best: self.keeper.best.clone(),
-            average: None,
+            average: self.average.as_ref().map(Model::to_bytes),
             moments: self.optimizer.moments().iter().map(Buffer::to_vec).collect(),
         }
     }

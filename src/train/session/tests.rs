@@ -10,9 +10,12 @@ use toile_kernels::rng::Stream;
 use super::*;
 use crate::checkpoint::Architecture;
 use crate::models;
+use crate::ops::augment::{Augmentation, Flip};
 use crate::ops::gather::Resident;
+use crate::optim::{OptimizerSettings, Rule};
 use crate::progress::Style;
 use crate::run_folder::{LAST_CHECKPOINT, PREVIOUS_CHECKPOINT};
+use crate::schedule::{EarlyStoppingSettings, ScheduleKind, ScheduleSettings};
 use crate::shape::Shape;
 
 /// 40 images of noise with labels, of which 30 are trained on in batches of 8.
@@ -39,6 +42,37 @@ fn config() -> Config {
         save_every: Some(1),
         ..Config::of_recipe("reference").unwrap()
     }
+}
+
+/// The same with everything that a recipe can turn on.
+fn full_config() -> Config {
+    Config {
+        average_decay: 0.9,
+        schedule: ScheduleSettings {
+            kind: ScheduleKind::OneCycle,
+            warm_up: 0.3,
+            ..ScheduleSettings::default()
+        },
+        optimizer: OptimizerSettings {
+            weight_decay: 0.1,
+            largest_norm: 1.0,
+            ..OptimizerSettings::default()
+        },
+        augmentation: Augmentation {
+            flip: Flip::Alternating,
+            shift: 2,
+            rotation: 5.0,
+            erasing: 0.5,
+        },
+        early_stopping: EarlyStoppingSettings { enabled: false, patience: 1 },
+        ..config()
+    }
+}
+
+/// The same by SGD.
+fn sgd_config() -> Config {
+    let optimizer = OptimizerSettings { rule: Rule::Sgd, ..OptimizerSettings::default() };
+    Config { optimizer, ..config() }
 }
 
 fn origin(config: &Config) -> Origin {
@@ -80,10 +114,16 @@ fn saved(run: &RunFolder) -> Checkpoint {
 /// between two, ends with the bits of the run that was never stopped.
 #[test]
 fn a_resumed_run_ends_with_the_same_bits() {
-    let (out, config, stop) = (tempfile::tempdir().unwrap(), config(), Stop::default());
+    for config in [config(), full_config(), sgd_config()] {
+        check_resumed(&config);
+    }
+}
+
+fn check_resumed(config: &Config) {
+    let (out, stop) = (tempfile::tempdir().unwrap(), Stop::default());
     let mut progress = Progress::new(Style::Quiet);
     let whole = folder(&out, "whole");
-    let ended = session(&config, &whole, &stop).run(&mut progress).unwrap();
+    let ended = session(config, &whole, &stop).run(&mut progress).unwrap();
     assert_eq!((ended.epochs, ended.steps), (3, 12));
     let expected = saved(&whole);
     let metrics = std::fs::read(whole.file("metrics.jsonl")).unwrap();
@@ -94,11 +134,34 @@ fn a_resumed_run_ends_with_the_same_bits() {
         session(&first, &run, &stop).run(&mut progress).unwrap();
         let checkpoint = saved(&run);
         assert_eq!(checkpoint.state.step, steps);
-        let mut second = go_on(&config, &run, &stop, checkpoint).unwrap();
+        let mut second = go_on(config, &run, &stop, checkpoint).unwrap();
         let ended = second.run(&mut progress).unwrap();
         assert_eq!((ended.epochs, ended.steps), (3, 12));
         assert!(saved(&run) == expected, "another end after a stop at step {steps}");
         assert_eq!(std::fs::read(run.file("metrics.jsonl")).unwrap(), metrics);
+    }
+}
+
+/// With an average, its numbers are those that count.
+#[test]
+fn the_average_is_what_is_kept() {
+    let (out, stop) = (tempfile::tempdir().unwrap(), Stop::default());
+    let config = Config { max_steps: Some(1), ..full_config() };
+    let run = folder(&out, "run");
+    let (start, _, _) = start(&config);
+    session(&config, &run, &stop).run(&mut Progress::new(Style::Quiet)).unwrap();
+    let Checkpoint { model, average, .. } = saved(&run);
+    assert_eq!(std::fs::read(run.file("best.safetensors")).unwrap(), average.clone().unwrap());
+    let values = |bytes: &[u8]| {
+        let model = Model::from_bytes(bytes, Device::Cpu).unwrap();
+        model.network.parameters().values().to_vec::<f64>()
+    };
+    let start = start.network.parameters().values().to_vec::<f64>();
+    let (model, average) = (values(&model), values(&average.unwrap()));
+    assert!(start != model && model != average);
+    for ((start, model), average) in start.iter().zip(&model).zip(&average) {
+        // After the first step a tenth of the start is left.
+        assert!((0.1 * start + 0.9 * model - average).abs() < 1e-6);
     }
 }
 
@@ -132,6 +195,8 @@ fn a_checkpoint_of_something_else_is_refused_in_words() {
     assert!(refused(&|c| c.state.running.steps = usize::MAX).contains("disagree"));
     assert!(refused(&|c| c.state.learning_rate = f64::NAN).contains("learning rate"));
     assert!(refused(&|c| c.moments[1].truncate(1)).contains("moments"));
+    assert!(refused(&|c| c.moments.truncate(1)).contains("optimizer"));
+    assert!(refused(&|c| c.average = Some(c.model.clone())).contains("average"));
     assert!(refused(&|c| c.model.truncate(9)).contains("does not fit its run"));
     assert!(refused(&|c| c.best = Some(Vec::new())).contains("does not fit its run"));
 }

@@ -1,0 +1,94 @@
+//! A trained model that starts another: its numbers are taken over, frozen layers stay, and what
+//! does not fit is told of.
+
+mod made_up_data;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use safetensors::SafeTensors;
+use tempfile::{TempDir, tempdir};
+
+fn train(folder: &TempDir, line: &str, exit_code: i32) -> (String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_train"));
+    command.current_dir(folder.path()).args(line.split_whitespace());
+    for variable in ["RAYON_NUM_THREADS", "TOILE_DATA_DIR", "TOILE_ISA", "RUST_LOG", "CI"] {
+        command.env_remove(variable);
+    }
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let (stdout, stderr) = (text(stdout), text(stderr));
+    assert_eq!(status.code(), Some(exit_code), "{line}: {stdout}{stderr}");
+    (stdout, stderr)
+}
+
+fn tensors(run: &Path) -> BTreeMap<String, Vec<u8>> {
+    let bytes = fs::read(run.join("best.safetensors")).unwrap();
+    let file = SafeTensors::deserialize(&bytes).unwrap();
+    file.tensors().into_iter().map(|(name, view)| (name, view.data().to_vec())).collect()
+}
+
+fn accuracy(run: &Path) -> f64 {
+    let text = fs::read_to_string(run.join("evaluation.json")).unwrap();
+    serde_json::from_str::<serde_json::Value>(&text).unwrap()["accuracy"].as_f64().unwrap()
+}
+
+const SETTINGS: &str = "--val-size 32 --batch-size 16 --out o --lr 3e-3";
+
+/// Four classes teach a model that then tells six apart, by its last layer alone.
+#[test]
+fn a_frozen_model_learns_other_classes_by_its_head() {
+    let folder = tempdir().unwrap();
+    made_up_data::write(&folder.path().join("four"), 288, 64, 4);
+    made_up_data::write(&folder.path().join("six"), 288, 96, 6);
+    train(&folder, &format!("--data four {SETTINGS} --name first --epochs 30"), 0);
+    let line = format!(
+        "--data six {SETTINGS} --name second --epochs 30 --init o/first --freeze dense2 \
+         --max-steps 300 --save-every 100"
+    );
+    let (_, said) = train(&folder, &line, 0);
+    assert!(said.contains("but for dense3.weight and dense3.bias: 6 classes, not 4"), "{said}");
+
+    let runs = ["first", "second"].map(|name| folder.path().join("o").join(name));
+    let [first, second] = runs.each_ref().map(|run| tensors(run));
+    for (name, bytes) in &first {
+        let kept = second[name] == *bytes;
+        assert_eq!(kept, !name.starts_with("dense3"), "{name}");
+    }
+    let [first, second] = runs.each_ref().map(|run| accuracy(run));
+    // By chance a quarter and a sixth.
+    assert!(first > 0.9 && second > 0.5, "{first} and {second}");
+
+    // The same numbers of classes: all numbers are taken over, and nothing trains them away.
+    let line =
+        format!("--data four {SETTINGS} --name third --init o/first --max-steps 1 --lr 1e-9");
+    let (_, said) = train(&folder, &line, 0);
+    assert!(said.contains("starting from all numbers of"), "{said}");
+    assert!((accuracy(&folder.path().join("o/third")) - first).abs() < 0.1);
+
+    // A stopped run goes on without its first model.
+    fs::remove_dir_all(folder.path().join("o/first")).unwrap();
+    train(&folder, "--resume o/second --max-steps 310", 0);
+}
+
+#[test]
+fn what_does_not_fit_is_told() {
+    let folder = tempdir().unwrap();
+    made_up_data::write(&folder.path().join("four"), 96, 16, 4);
+    train(&folder, &format!("--data four {SETTINGS} --name first --max-steps 1"), 0);
+    let refused = |flags: &str, words: &[&str]| {
+        let line = format!("--data four {SETTINGS} --name second --max-steps 1 {flags}");
+        let (_, said) = train(&folder, &line, 2);
+        for word in words {
+            assert!(said.contains(word), "{flags}: {said}");
+        }
+        assert!(!folder.path().join("o/second").exists());
+    };
+    refused("--init nowhere", &["nowhere", "train one first"]);
+    refused("--init four", &["four"]);
+    refused("--init o/first --freeze dense4", &["dense4", "dense3", "conv1, bn1"]);
+    refused("--init o/first --freeze dense3", &["dense3", "the last one"]);
+    refused("--freeze dense2", &["--init"]);
+}
