@@ -2,7 +2,7 @@
 
 use super::isa::Isa;
 use super::scratch::Scratch;
-use super::simd::{Kernel, Simd};
+use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::{Augment, Change};
 use crate::threads;
 
@@ -74,22 +74,39 @@ impl Kernel for Sample<'_> {
             let (y, first) = (2 * (row - change.down) - (h - 1), -2 * change.right - (w - 1));
             let mut down = 65536 * (h - 1) + change.cosine * y - change.sine * first + 256;
             let mut right = 65536 * (w - 1) + change.cosine * first + change.sine * y + 256;
-            for x in x.chunks_exact_mut(channels) {
+            for x in x.chunks_mut(LANES * channels) {
                 // From here on in 1 / 256 pixel of the framed image.
-                let at_row = (down >> 9).clamp(-256, 256 * h) + 256;
-                let at_column = (right >> 9).clamp(-256, 256 * w) + 256;
-                let [below, beyond] = [at_row & 255, at_column & 255].map(|part| part as f32);
-                let at = (at_row >> 8) as usize * row_len + (at_column >> 8) as usize * channels;
-                let four = &framed[at..at + row_len + 2 * channels];
-                for (c, x) in x.iter_mut().enumerate() {
-                    let between = |at: usize| {
-                        four[at + c] * (256.0 - beyond) + four[at + channels + c] * beyond
-                    };
-                    let sum = between(0) * (256.0 - below) + between(row_len) * below;
-                    *x = (sum * (1.0 / 65536.0) - g.offset) / g.divisor;
+                let lanes: [i32; LANES] = std::array::from_fn(|lane| 2 * lane as i32);
+                let rows =
+                    lanes.map(|i| ((down - i * change.sine) >> 9).clamp(-256, 256 * h) + 256);
+                let columns =
+                    lanes.map(|i| ((right + i * change.cosine) >> 9).clamp(-256, 256 * w) + 256);
+                for c in 0..channels {
+                    let mut four = [[0.0; LANES]; 4];
+                    for lane in 0..LANES {
+                        let [row, column] =
+                            [rows[lane], columns[lane]].map(|at| (at >> 8) as usize);
+                        let at = row * row_len + column * channels + c;
+                        let (above, below) = (&framed[at..], &framed[at + row_len..]);
+                        four[0][lane] = above[0];
+                        four[1][lane] = above[channels];
+                        four[2][lane] = below[0];
+                        four[3][lane] = below[channels];
+                    }
+                    let mut values = [0.0; LANES];
+                    for lane in 0..LANES {
+                        let [down, right] = [rows[lane], columns[lane]].map(|at| (at & 255) as f32);
+                        let above = four[0][lane] * (256.0 - right) + four[1][lane] * right;
+                        let below = four[2][lane] * (256.0 - right) + four[3][lane] * right;
+                        let mean = (above * (256.0 - down) + below * down) * (1.0 / 65536.0);
+                        values[lane] = (mean - g.offset) / g.divisor;
+                    }
+                    for (x, value) in x.iter_mut().skip(c).step_by(channels).zip(values) {
+                        *x = value;
+                    }
                 }
-                down -= 2 * change.sine;
-                right += 2 * change.cosine;
+                down -= 2 * LANES as i32 * change.sine;
+                right += 2 * LANES as i32 * change.cosine;
             }
         }
     }

@@ -69,6 +69,15 @@ pub struct Rectangle {
     pub width: usize,
 }
 
+impl Rectangle {
+    /// Whether a pixel is one of them.
+    #[must_use]
+    pub fn contains(&self, row: usize, column: usize) -> bool {
+        (self.top..self.top + self.height).contains(&row)
+            && (self.left..self.left + self.width).contains(&column)
+    }
+}
+
 /// What happens to an image in an epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -186,7 +195,7 @@ impl Augment {
 
 /// A whole number below `end`, each as often as the others but for 1 in 2^32 / `end`.
 fn below(word: u32, end: u32) -> u32 {
-    (u64::from(word) * u64::from(end) >> 32) as u32
+    ((u64::from(word) * u64::from(end)) >> 32) as u32
 }
 
 /// A number in [0, 1), the word times 2^-32.

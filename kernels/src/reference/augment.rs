@@ -34,11 +34,7 @@ pub fn augment<T: Real>(g: &Augment, pixels: &[u8], order: &[u32], x: &mut [T]) 
             let above = byte(top, left) * (256 - right) + byte(top, left + 1) * right;
             let below = byte(top + 1, left) * (256 - right) + byte(top + 1, left + 1) * right;
             let mut value = (above * (256 - down) + below * down) as f64 / 65536.0;
-            let erased = change.erased.filter(|r| {
-                (r.top..r.top + r.height).contains(&row)
-                    && (r.left..r.left + r.width).contains(&column)
-            });
-            if erased.is_some() {
+            if change.erased.is_some_and(|erased| erased.contains(row, column)) {
                 value = noise.next().unwrap_or_default().into();
             }
             x[i * len + j] = (T::nearest(value) - offset) / divisor;
