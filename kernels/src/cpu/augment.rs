@@ -40,17 +40,18 @@ fn frame(g: &Augment, flipped: bool, image: &[u8], framed: &mut [f32]) {
     framed.fill(0.0);
     let rows = framed.chunks_exact_mut(w + BORDER * channels).skip(1);
     for (framed, bytes) in rows.zip(image.chunks_exact(w)) {
-        let framed = framed[channels..].chunks_exact_mut(channels);
-        let bytes = bytes.chunks_exact(channels);
-        let copy = |(framed, bytes): (&mut [f32], &[u8])| {
-            framed.iter_mut().zip(bytes).for_each(|(x, &byte)| *x = byte.into());
-        };
+        let framed = &mut framed[channels..];
         if flipped {
-            framed.zip(bytes.rev()).for_each(copy);
+            let pixels = framed.chunks_exact_mut(channels).zip(bytes.chunks_exact(channels).rev());
+            pixels.for_each(|(framed, bytes)| copy(bytes, framed));
         } else {
-            framed.zip(bytes).for_each(copy);
+            copy(bytes, framed);
         }
     }
+}
+
+fn copy(bytes: &[u8], x: &mut [f32]) {
+    x.iter_mut().zip(bytes).for_each(|(x, &byte)| *x = byte.into());
 }
 
 /// The image turned, moved and normalised.
@@ -76,26 +77,28 @@ impl Kernel for Sample<'_> {
             let mut right = 65536 * (w - 1) + change.cosine * first + change.sine * y + 256;
             for x in x.chunks_mut(LANES * channels) {
                 // From here on in 1 / 256 pixel of the framed image.
-                let lanes: [i32; LANES] = std::array::from_fn(|lane| 2 * lane as i32);
-                let rows =
-                    lanes.map(|i| ((down - i * change.sine) >> 9).clamp(-256, 256 * h) + 256);
-                let columns =
-                    lanes.map(|i| ((right + i * change.cosine) >> 9).clamp(-256, 256 * w) + 256);
+                let (mut rows, mut columns) = ([0; LANES], [0; LANES]);
+                for lane in 0..LANES {
+                    let steps = 2 * lane as i32;
+                    rows[lane] = ((down - steps * change.sine) >> 9).clamp(-256, 256 * h) + 256;
+                    columns[lane] =
+                        ((right + steps * change.cosine) >> 9).clamp(-256, 256 * w) + 256;
+                }
                 for c in 0..channels {
                     let mut four = [[0.0; LANES]; 4];
                     for lane in 0..LANES {
-                        let [row, column] =
-                            [rows[lane], columns[lane]].map(|at| (at >> 8) as usize);
-                        let at = row * row_len + column * channels + c;
-                        let (above, below) = (&framed[at..], &framed[at + row_len..]);
-                        four[0][lane] = above[0];
-                        four[1][lane] = above[channels];
-                        four[2][lane] = below[0];
-                        four[3][lane] = below[channels];
+                        let (row, column) = (rows[lane] >> 8, columns[lane] >> 8);
+                        let at = row as usize * row_len + column as usize * channels + c;
+                        let near = &framed[at..at + row_len + channels + 1];
+                        four[0][lane] = near[0];
+                        four[1][lane] = near[channels];
+                        four[2][lane] = near[row_len];
+                        four[3][lane] = near[row_len + channels];
                     }
                     let mut values = [0.0; LANES];
                     for lane in 0..LANES {
-                        let [down, right] = [rows[lane], columns[lane]].map(|at| (at & 255) as f32);
+                        let (down, right) =
+                            ((rows[lane] & 255) as f32, (columns[lane] & 255) as f32);
                         let above = four[0][lane] * (256.0 - right) + four[1][lane] * right;
                         let below = four[2][lane] * (256.0 - right) + four[3][lane] * right;
                         let mean = (above * (256.0 - down) + below * down) * (1.0 / 65536.0);
