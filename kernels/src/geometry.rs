@@ -10,10 +10,12 @@
 mod fused;
 
 pub use augment::{
-    Augment, Change, ERASED_AREA, ERASED_ASPECT, FLIP_ALTERNATING, FLIP_NONE, FLIP_RANDOM,
+    Augment, Change, ERASED_AREA, ERASED_ASPECT, FLIP_ALTERNATING, FLIP_NONE, FLIP_RANDOM, Gather,
     MAX_SIDE, Rectangle,
 };
 pub use fused::{ConvBlock, ConvPool, NO_GRADIENT, THIN_DEPTH};
+pub use mix::{CUTMIX, MIXUP, Mix, Mixture, Targets};
+pub use update::{Adam, CheckGradients, MoveTowards, Sgd};
 
 /// The batch positions that are summed as one unit. A sum over a batch runs through each shard
 /// in order, and merges the shards' sums by the tree of [`crate::reference::tree_sum`].
@@ -49,8 +51,10 @@ macro_rules! geometry {
     };
 }
 
-// Behind the macro that it uses.
+// Behind the macro that they use.
 mod augment;
+mod mix;
+mod update;
 
 geometry! {
     /// Numbers whose arrangement does not matter.
@@ -386,76 +390,3 @@ impl CrossEntropy {
 /// Numbers of a step's summary: mean loss, hits, 1 if loss and gradients can be used or else 0,
 /// and what the update scales the gradients by.
 pub const SUMMARY_LEN: usize = 4;
-
-geometry! {
-    /// Picks images of a resident data set and turns bytes into numbers:
-    /// `(byte - offset) / divisor`.
-    Gather {
-        /// Images to pick.
-        images,
-        /// Images of the data set.
-        available,
-        /// Bytes of one image.
-        image_len,
-    }
-    /// Subtracted first, in steps of a byte.
-    offset: f32,
-    /// Divides the difference; 255 maps bytes to 0..=1.
-    divisor: f32,
-}
-
-geometry! {
-    /// A step of numbers towards others.
-    MoveTowards {
-        /// How many numbers there are.
-        len,
-    }
-    /// The share of the way, 0 to 1.
-    share: f32,
-}
-
-geometry! {
-    /// The look at all gradients before an update.
-    CheckGradients {
-        /// How many gradients there are.
-        len,
-    }
-    /// The largest norm of all gradients together that is not scaled down; 0 for no limit.
-    largest_norm: f32,
-}
-
-geometry! {
-    /// One update by SGD with Nesterov's momentum (Sutskever et al., ICML 2013, in the form where
-    /// the values are those looked ahead to).
-    Sgd {
-        /// How many parameters there are.
-        len,
-    }
-    /// The learning rate.
-    rate: f32,
-    /// What is left of the velocity after a step.
-    momentum: f32,
-    /// The share of its value that is added to a parameter's gradient.
-    weight_decay: f32,
-}
-
-geometry! {
-    /// One update by Adam in Keras's form (Kingma and Ba, arXiv:1412.6980, section 2, with the
-    /// bias corrections folded into the rate), with decoupled weight decay (Loshchilov and
-    /// Hutter, arXiv:1711.05101).
-    Adam {
-        /// How many parameters there are.
-        len,
-    }
-    /// The learning rate times sqrt(1 - beta2^t) / (1 - beta1^t).
-    rate: f32,
-    /// 1 - beta1, the gradient's share in the first moment. It is stored and not beta1, since
-    /// the difference of a rounded number close to 1 would lose its last digits.
-    share1: f32,
-    /// 1 - beta2, the squared gradient's share in the second moment.
-    share2: f32,
-    /// Added to the square root of the second moment.
-    epsilon: f32,
-    /// The share of its value that a parameter loses: learning rate times weight decay.
-    decay: f32,
-}

@@ -38,7 +38,7 @@ pub const BITS_VERSION: u32 = 2;
 use buffer::operand;
 use geometry::{
     Adam, Augment, BatchNorm, Channels, CheckGradients, Conv2d, ConvBlock, ConvPool, CrossEntropy,
-    Dropout, Elements, Gather, Gemm, MoveTowards, Pool2d, SUMMARY_LEN, Sgd,
+    Dropout, Elements, Gather, Gemm, Mix, MoveTowards, Pool2d, SUMMARY_LEN, Sgd, Targets,
 };
 
 /// Turns each line of the menu into a function that checks the operands' lengths and calls the
@@ -93,6 +93,14 @@ menu! {
     /// partly erased by random numbers of the image and the epoch
     augment(g: Augment; pixels: u8[g.available() * g.gather().image_len()],
         order: u32[g.images()] => x: Real[g.images() * g.gather().image_len()]);
+
+    /// mixed = (share x + (1 - share) partner's x) or x with a rectangle of the partner's; the
+    /// partner of image i is image N - 1 - i
+    mix(g: Mix; x: Real[g.len()] => mixed: Real[g.len()], shares: Real[g.images()]);
+    /// targets = (1 - smoothing) onehot(label) + smoothing / K, those of partners mixed by shares
+    /// if there are any
+    targets(g: Targets; labels: u8[g.images()], shares: Real[g.shares_len()]
+        => targets: Real[g.len()]);
 
     /// c = a b: [M, K] [K, N] -> [M, N]
     gemm_nn(g: Gemm; a: Real[g.left_len()], b: Real[g.right_len()] => c: Real[g.result_len()]);
@@ -188,6 +196,15 @@ menu! {
     /// dlogits = dloss (probabilities - onehot(label)) / N
     cross_entropy_backward(g: CrossEntropy; dloss: Real[1], probabilities: Real[g.len()],
         labels: u8[g.images()] => dlogits: Real[g.len()]);
+
+    /// losses = - the sum over k of target\[k\] ln softmax(logits)\[k\]; summary as of
+    /// `cross_entropy_forward`
+    soft_cross_entropy_forward(g: CrossEntropy; logits: Real[g.len()], targets: Real[g.len()],
+        labels: u8[g.images()]
+        => probabilities: Real[g.len()], losses: Real[g.images()], summary: Real[SUMMARY_LEN]);
+    /// dlogits = dloss (probabilities times the row's sum of targets - targets) / N
+    soft_cross_entropy_backward(g: CrossEntropy; dloss: Real[1], probabilities: Real[g.len()],
+        targets: Real[g.len()] => dlogits: Real[g.len()]);
 
     /// summary\[2\] = 1 if the summary's loss and every gradient are finite, else 0;
     /// summary\[3\] = what the update scales the gradients by, to keep their norm within the limit

@@ -108,6 +108,8 @@ pub mod purpose {
     }
     /// How an image is changed in an epoch (the step is the epoch).
     pub const AUGMENT: u32 = 0x0004_0000;
+    /// How the images of a batch are mixed (the step is the optimizer's).
+    pub const MIX: u32 = 0x0005_0000;
 }
 
 #[cfg(test)]

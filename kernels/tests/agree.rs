@@ -11,7 +11,8 @@ use common::Tolerance::{LargestTerms, Terms, Value};
 use common::{Call, Data, Fill, Promise, Random, check, unwritten, unwritten_bytes};
 use toile_kernels::geometry::{
     Adam, Augment, BatchNorm, Channels, CheckGradients, Conv2d, ConvBlock, ConvPool, CrossEntropy,
-    Dropout, Elements, Gather, Gemm, MoveTowards, NO_GRADIENT, Pool2d, SUMMARY_LEN, Sgd,
+    Dropout, Elements, Gather, Gemm, Mix, MoveTowards, NO_GRADIENT, Pool2d, SUMMARY_LEN, Sgd,
+    Targets,
 };
 use toile_kernels::{Algorithm, Isa, MENU, algorithm};
 
@@ -57,6 +58,18 @@ cases! {
         call!(augment, g; pixels: byte = r.bytes(g.available() * image_len, 256),
             order: index = r.indices(g.images(), g.available)
             => x: real_mut = unwritten(g.images() * image_len))
+    };
+    mix: QUOTIENT, |r, fill| {
+        let g = random_mix(r);
+        call!(mix, g; x: real = r.reals(g.len(), fill)
+            => mixed: real_mut = unwritten(g.len()), shares: real_mut = unwritten(g.images()))
+    };
+    targets: Promise { tolerance: Value(1e-7), ..QUOTIENT }, |r, fill| {
+        let CrossEntropy { images, classes } = random_cross_entropy(r);
+        let g = Targets { images, classes, mixed: r.below(2), smoothing: r.pick(&[0.0, 0.1]) };
+        call!(targets, g; labels: byte = r.bytes(g.images(), classes),
+            shares: real = r.positives(g.shares_len(), fill)
+            => targets: real_mut = unwritten(g.len()))
     };
     gemm_nn: PRODUCT, |r, fill| {
         let g = random_gemm(r);
@@ -179,6 +192,20 @@ cases! {
         call!(cross_entropy_backward, g; dloss: real = r.reals(1, fill),
             probabilities: real = r.positives(g.len(), fill),
             labels: byte = r.bytes(g.images(), g.classes)
+            => dlogits: real_mut = unwritten(g.len()))
+    };
+    soft_cross_entropy_forward: Promise { tolerance: Value(4e-7), ..EXPONENTIAL }, |r, fill| {
+        let g = random_cross_entropy(r);
+        call!(soft_cross_entropy_forward, g; logits: real = r.reals(g.len(), fill),
+            targets: real = random_targets(r, &g),
+            labels: byte = r.bytes(g.images(), g.classes)
+            => probabilities: real_mut = unwritten(g.len()),
+            losses: real_mut = unwritten(g.images()), summary: real_mut = unwritten(SUMMARY_LEN))
+    };
+    soft_cross_entropy_backward: Promise { tolerance: Value(1e-6), ..QUOTIENT }, |r, fill| {
+        let g = random_cross_entropy(r);
+        call!(soft_cross_entropy_backward, g; dloss: real = r.reals(1, fill),
+            probabilities: real = random_targets(r, &g), targets: real = random_targets(r, &g)
             => dlogits: real_mut = unwritten(g.len()))
     };
     check_gradients: QUOTIENT, |r, fill| {
@@ -400,6 +427,20 @@ fn random_augment(r: &mut Random, fill: Fill) -> Augment {
     }
 }
 
+fn random_mix(r: &mut Random) -> Mix {
+    Mix {
+        images: r.images(),
+        height: 1 + r.below(9),
+        width: 1 + r.below(9),
+        channels: 1 + r.below(3),
+        method: r.below(2),
+        seed_low: r.below(u32::MAX),
+        seed_high: r.below(u32::MAX),
+        step: r.below(1000),
+        alpha: r.pick(&[0.2, 1.0, 4.0]),
+    }
+}
+
 /// Each size small, odd, prime or around a multiple of the lanes; the depth of `gemm_tn` counts
 /// images, so it is at times around a multiple of the shard.
 fn random_gemm(r: &mut Random) -> Gemm {
@@ -483,6 +524,16 @@ fn random_pool2d(r: &mut Random) -> Pool2d {
             return g;
         }
     }
+}
+
+/// Rows of which each is a distribution but for rounding.
+fn random_targets(r: &mut Random, g: &CrossEntropy) -> Data {
+    let Data::Real(mut targets) = r.positives(g.len(), Fill::Floats) else { unreachable!() };
+    for row in targets.chunks_mut(g.classes()) {
+        let sum: f32 = row.iter().sum();
+        row.iter_mut().for_each(|target| *target /= sum);
+    }
+    Data::Real(targets)
 }
 
 fn random_cross_entropy(r: &mut Random) -> CrossEntropy {

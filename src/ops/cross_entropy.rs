@@ -62,7 +62,7 @@ impl Tensor {
 }
 
 #[track_caller]
-fn geometry_of(op: &str, shape: Shape) -> geometry::CrossEntropy {
+pub(super) fn geometry_of(op: &str, shape: Shape) -> geometry::CrossEntropy {
     let [n, k] = shape.expect(op, "logits [N, K]");
     let g = geometry::CrossEntropy { images: size(n), classes: size(k) };
     if let Some(fault) = g.fault() {

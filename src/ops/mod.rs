@@ -15,8 +15,11 @@ pub mod dropout;
 pub mod gather;
 pub mod linear;
 pub mod max_pool2d;
+pub mod mix;
 pub mod relu;
 pub mod reshape;
+pub mod soft_cross_entropy;
+pub mod targets;
 
 use crate::autograd::{Backward, GradientSlots};
 use crate::gradcheck::Cases;
@@ -36,8 +39,11 @@ pub const ALL: &[(&str, Cases)] = &[
     ("gather", gather::cases),
     ("linear", linear::cases),
     ("max_pool2d", max_pool2d::cases),
+    ("mix", mix::cases),
     ("relu", relu::cases),
     ("reshape", reshape::cases),
+    ("soft_cross_entropy", soft_cross_entropy::cases),
+    ("targets", targets::cases),
 ];
 
 /// The function object of an operation that has no derivative here: asking for one panics by

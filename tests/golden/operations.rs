@@ -10,6 +10,7 @@ use toile::autograd::{Gradients, backward};
 use toile::nn::{Dense, Sequential};
 use toile::ops::batch_norm::{Constants, RunningStatistics};
 use toile::ops::conv2d::Window;
+use toile::ops::targets::soft_targets;
 use toile::optim::{Optimizer, OptimizerSettings};
 use toile::{Buffer, Device, Shape, Tensor};
 use toile_kernels::geometry::SUMMARY_LEN;
@@ -24,6 +25,7 @@ struct Golden {
     softmax_cross_entropy: Vec<CrossEntropy>,
     linear: Vec<Product>,
     adam: Vec<AdamSteps>,
+    soft_cross_entropy: Vec<SoftCrossEntropy>,
 }
 
 #[derive(Deserialize)]
@@ -300,6 +302,42 @@ fn softmax_cross_entropy() {
                 &case.logits_gradient,
                 bound,
             );
+        },
+    );
+}
+
+#[derive(Deserialize)]
+struct SoftCrossEntropy {
+    smoothing: f32,
+    shares: Option<Vec<f64>>,
+    targets: Stored,
+    #[serde(flatten)]
+    loss: CrossEntropy,
+}
+
+#[test]
+fn soft_cross_entropy() {
+    let cases = read::<Golden>("ops.json").soft_cross_entropy;
+    for_each(
+        "soft targets and cross-entropy",
+        &cases,
+        |case| &case.loss.name,
+        |on, SoftCrossEntropy { smoothing, shares, targets: expected, loss: case }| {
+            let logits = case.logits.on(on.device).variable();
+            let labels = Buffer::from_slice(on.device, &case.labels);
+            let shares = shares.as_ref().map(|shares| Buffer::from_slice(on.device, shares));
+            let targets = soft_targets(&labels, case.logits.shape[1], *smoothing, shares.as_ref());
+            let mut summary = Buffer::zeros(on.device, SUMMARY_LEN);
+            let loss = logits.soft_cross_entropy(&targets, &labels, &mut summary);
+            let bound = on.bound(1e-6, 1e-12);
+            on.each_near("targets", &targets, expected, bound);
+            on.each_near("losses", &loss.each, &case.losses, bound);
+            on.each_near("probabilities", &loss.probabilities, &case.probabilities, bound);
+            let mean = largest_distance(&loss.mean.to_vec::<f64>(), &[case.loss]);
+            on.table.check(&on.label("mean loss"), mean, bound, None);
+            let gradients = loss.mean.backward();
+            let found = gradient(&gradients, &logits);
+            on.each_near("logits gradient", found, &case.logits_gradient, bound);
         },
     );
 }

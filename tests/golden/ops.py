@@ -165,6 +165,33 @@ def softmax_cross_entropy(name, logits, labels):
     }
 
 
+def soft_cross_entropy(name, logits, labels, smoothing, shares=None):
+    """As softmax_cross_entropy, with smoothed labels; with shares, each row's target is mixed with
+    that of the row at the same distance from the other end."""
+    logits = torch.tensor(logits, dtype=torch.float64, requires_grad=True)
+    classes = logits.shape[1]
+    targets = F.one_hot(torch.tensor(labels), classes).double() * (1 - smoothing) + smoothing / classes
+    if shares is None:
+        losses = F.cross_entropy(logits, torch.tensor(labels), reduction="none", label_smoothing=smoothing)
+    else:
+        share = torch.tensor(shares, dtype=torch.float64)[:, None]
+        targets = share * targets + (1 - share) * targets.flip(0)
+        losses = F.cross_entropy(logits, targets, reduction="none")
+    (dlogits,) = torch.autograd.grad(losses.mean(), logits)
+    return {
+        "name": name,
+        "logits": stored(logits),
+        "labels": labels,
+        "smoothing": smoothing,
+        "shares": shares,
+        "targets": stored(targets),
+        "losses": stored(losses),
+        "loss": losses.mean().item(),
+        "probabilities": stored(torch.softmax(logits, 1)),
+        "logits_gradient": stored(dlogits),
+    }
+
+
 def linear(name, batch, inputs, outputs):
     x, weight = quarters(batch, inputs).requires_grad_(), quarters(inputs, outputs).requires_grad_()
     bias = quarters(outputs).requires_grad_()
@@ -252,6 +279,18 @@ def softmax_cross_entropy_cases():
     ]
 
 
+def soft_cross_entropy_cases():
+    labels = [0, 3, 9, 5, 5]
+    return [
+        soft_cross_entropy("smoothed", (quarters(5, 10) * 4).tolist(), labels, 0.125),
+        soft_cross_entropy("not smoothed", (quarters(5, 10) * 4).tolist(), labels, 0.0),
+        soft_cross_entropy("mixed", (quarters(5, 10) * 4).tolist(), labels, 0.0, [0.25, 1.0, 0.5, 0.0, 0.875]),
+        soft_cross_entropy("smoothed and mixed", quarters(2, 3).tolist(), [2, 0], 0.25, [0.75, 0.5]),
+        soft_cross_entropy("extreme", [[1e4, -1e4, 0, 1], [-1e4, -1e4, -1e4, -1e4], [0, 100, -100, 90]], [1, 2, 0], 0.5),
+        soft_cross_entropy("one class, one image", [[12.5]], [0], 0.5),
+    ]
+
+
 def main():
     torch.set_num_threads(1)
     content = {
@@ -269,6 +308,7 @@ def main():
         "softmax_cross_entropy": softmax_cross_entropy_cases(),
         "linear": [linear("rows", 5, 7, 3), linear("one row", 1, 6, 4), linear("one output", 3, 17, 1)],
         "adam": [adam("ordinary gradients", 1.0), adam("gradients near eps", 2.0**-22)],
+        "soft_cross_entropy": soft_cross_entropy_cases(),
     }
     golden_json.write(Path(__file__).with_suffix(".json"), content)
 

@@ -7,7 +7,7 @@ use crate::geometry::{CrossEntropy, SHARD};
 use crate::threads;
 
 /// Rows of a task.
-const TASK_ROWS: usize = 64;
+pub(super) const TASK_ROWS: usize = 64;
 
 /// The largest number of classes: labels are bytes.
 const MAX_CLASSES: usize = 256;
@@ -29,7 +29,7 @@ fn first_largest(logits: &[f32]) -> usize {
 }
 
 /// Softmax of one row; returns the largest logit and the sum of exp(logit - largest).
-fn softmax_row(logits: &[f32], probabilities: &mut [f32]) -> (f64, f64) {
+pub(super) fn softmax_row(logits: &[f32], probabilities: &mut [f32]) -> (f64, f64) {
     let max = f64::from(logits[first_largest(logits)]);
     let mut powers = [0.0; MAX_CLASSES];
     let powers = &mut powers[..logits.len()];
@@ -44,7 +44,7 @@ fn softmax_row(logits: &[f32], probabilities: &mut [f32]) -> (f64, f64) {
     (max, sum)
 }
 
-fn check_labels(g: &CrossEntropy, labels: &[u8]) {
+pub(super) fn check_labels(g: &CrossEntropy, labels: &[u8]) {
     for (n, &label) in labels.iter().enumerate() {
         let known = usize::from(label) < g.classes();
         assert!(known, "label {label} of image {n} is not one of the classes");
@@ -80,13 +80,24 @@ pub fn cross_entropy_forward(
             }
         },
     );
+    summarize(g, logits, labels, losses, summary);
+}
+
+/// summary = (mean of the losses, images whose first largest logit is their label's, 0, 0)
+pub(super) fn summarize(
+    g: &CrossEntropy,
+    logits: &[f32],
+    labels: &[u8],
+    losses: &[f32],
+    summary: &mut [f32],
+) {
     let shard_sum = |shard: usize| {
         let losses = losses[shard * SHARD..].iter().take(SHARD);
         losses.fold(0.0, |sum, &loss| sum + f64::from(loss))
     };
     let loss = tree(0.0, g.images().div_ceil(SHARD), shard_sum, |a, b| a + b);
     let is_hit = |&(logits, label): &(&[f32], &u8)| first_largest(logits) == usize::from(*label);
-    let hits = logits.chunks(classes.max(1)).zip(labels).filter(is_hit).count();
+    let hits = logits.chunks(g.classes().max(1)).zip(labels).filter(is_hit).count();
     summary.copy_from_slice(&[(loss / g.images() as f64) as f32, hits as f32, 0.0, 0.0]);
 }
 

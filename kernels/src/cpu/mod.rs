@@ -21,12 +21,15 @@ mod gather;
 mod gemm;
 pub mod inference;
 mod math;
+mod mix;
 mod panels;
 mod pool;
 mod products;
 mod reduce;
 mod scratch;
 mod sgd;
+mod soft_cross_entropy;
+mod targets;
 mod tile;
 
 pub use adam::adam;
@@ -42,5 +45,8 @@ pub use elementwise::{
 };
 pub use gather::{gather, gather_labels};
 pub use gemm::{gemm_nn, gemm_nt, gemm_tn};
+pub use mix::mix;
 pub use pool::{max_pool2d_backward, max_pool2d_forward};
 pub use sgd::sgd;
+pub use soft_cross_entropy::{soft_cross_entropy_backward, soft_cross_entropy_forward};
+pub use targets::targets;

@@ -1,7 +1,25 @@
-//! The sizes of augmentation, and what is drawn for each image.
+//! The sizes of picking images out of a data set, as they are and changed, and what is drawn for
+//! each image that is changed.
 
-use super::{Gather, product};
+use super::product;
 use crate::rng::{Stream, purpose};
+
+geometry! {
+    /// Picks images of a resident data set and turns bytes into numbers:
+    /// `(byte - offset) / divisor`.
+    Gather {
+        /// Images to pick.
+        images,
+        /// Images of the data set.
+        available,
+        /// Bytes of one image.
+        image_len,
+    }
+    /// Subtracted first, in steps of a byte.
+    offset: f32,
+    /// Divides the difference; 255 maps bytes to 0..=1.
+    divisor: f32,
+}
 
 geometry! {
     /// Picks images of a resident data set like [`Gather`], changed on the way: flipped left to
@@ -194,11 +212,11 @@ impl Augment {
 }
 
 /// A whole number below `end`, each as often as the others but for 1 in 2^32 / `end`.
-fn below(word: u32, end: u32) -> u32 {
+pub(super) fn below(word: u32, end: u32) -> u32 {
     ((u64::from(word) * u64::from(end)) >> 32) as u32
 }
 
 /// A number in [0, 1), the word times 2^-32.
-fn unit(word: u32) -> f64 {
+pub(super) fn unit(word: u32) -> f64 {
     f64::from(word) / 4_294_967_296.0
 }

@@ -11,7 +11,7 @@ fn first_largest<T: Real>(logits: &[T]) -> usize {
 
 /// probability\[k\] = exp(x\[k\] - max) / sum, where sum is that of exp(x\[k\] - max) in order of k.
 /// Returns (max, sum).
-fn softmax_row<T: Real>(logits: &[T], probabilities: &mut [T]) -> (f64, f64) {
+pub(super) fn softmax_row<T: Real>(logits: &[T], probabilities: &mut [T]) -> (f64, f64) {
     let max: f64 = logits[first_largest(logits)].into();
     let exp = |x: T| libm::exp(x.into() - max);
     let sum = logits.iter().fold(0.0, |sum, &x| sum + exp(x));
@@ -42,13 +42,31 @@ pub fn cross_entropy_forward<T: Real>(
     losses: &mut [T],
     summary: &mut [T],
 ) {
-    let mut hits = 0;
     for n in 0..g.images() {
         let row = n * g.classes()..(n + 1) * g.classes();
         let (logits, label) = (&logits[row.clone()], usize::from(labels[n]));
         assert!(label < g.classes(), "label {label} of image {n} is not one of the classes");
         let (max, sum) = softmax_row(logits, &mut probabilities[row]);
         losses[n] = T::nearest(libm::log(sum) - (logits[label].into() - max));
+    }
+    summarize(g, logits, labels, losses, summary);
+}
+
+/// summary = (mean of the losses, hits, 0, 0)
+///
+/// # Panics
+/// If a label is not less than the number of classes.
+pub(super) fn summarize<T: Real>(
+    g: &CrossEntropy,
+    logits: &[T],
+    labels: &[u8],
+    losses: &[T],
+    summary: &mut [T],
+) {
+    let mut hits = 0;
+    for n in 0..g.images() {
+        let (logits, label) = (&logits[n * g.classes()..][..g.classes()], usize::from(labels[n]));
+        assert!(label < g.classes(), "label {label} of image {n} is not one of the classes");
         hits += usize::from(first_largest(logits) == label);
     }
     let mean = batch_sum(g.images(), |n| losses[n].into()) / g.images() as f64;

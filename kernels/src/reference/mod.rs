@@ -27,8 +27,11 @@ mod cross_entropy;
 mod elementwise;
 mod gather;
 mod gemm;
+mod mix;
 mod pool;
 mod sgd;
+mod soft_cross_entropy;
+mod targets;
 
 use std::ops::Range;
 
@@ -45,8 +48,11 @@ pub use elementwise::{
 };
 pub use gather::{gather, gather_labels};
 pub use gemm::{gemm_nn, gemm_nt, gemm_tn};
+pub use mix::mix;
 pub use pool::{max_pool2d_backward, max_pool2d_forward};
 pub use sgd::sgd;
+pub use soft_cross_entropy::{soft_cross_entropy_backward, soft_cross_entropy_forward};
+pub use targets::targets;
 
 use crate::geometry::SHARD;
 
