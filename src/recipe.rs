@@ -17,11 +17,12 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::models::DropoutRates;
 use crate::ops::augment::Augmentation;
+use crate::ops::mix::Mixing;
 use crate::optim::OptimizerSettings;
 use crate::schedule::{EarlyStoppingSettings, PlateauSettings, ScheduleSettings};
 pub use overrides::{
-    AugmentationOverrides, DropoutOverrides, EarlyStoppingOverrides, OptimizerOverrides, Overrides,
-    PlateauOverrides, ScheduleOverrides,
+    AugmentationOverrides, DropoutOverrides, EarlyStoppingOverrides, MixingOverrides,
+    OptimizerOverrides, Overrides, PlateauOverrides, ScheduleOverrides,
 };
 
 /// The recipe that is used when none is named.
@@ -71,6 +72,7 @@ fn reference() -> Config {
         optimizer: OptimizerSettings::default(),
         dropout: DropoutRates::default(),
         augmentation: Augmentation::default(),
+        mixing: Mixing::default(),
     }
 }
 
@@ -135,6 +137,8 @@ pub struct Config {
     pub dropout: DropoutRates,
     /// How training images are changed each time they are shown.
     pub augmentation: Augmentation,
+    /// How training images are mixed with each other.
+    pub mixing: Mixing,
 }
 
 impl Config {
@@ -202,6 +206,7 @@ impl Config {
             (limits::DROPOUT_DENSE, self.dropout.dense),
             (limits::AUGMENTATION_ROTATION, self.augmentation.rotation),
             (limits::AUGMENTATION_ERASING, self.augmentation.erasing),
+            (limits::MIXING_ALPHA, self.mixing.alpha),
         ];
         for (limit, value) in real {
             limit.check(value).map_err(Error::Input)?;

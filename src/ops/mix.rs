@@ -21,6 +21,21 @@ pub enum Mix {
     Cutmix,
 }
 
+/// Whether and how training images are mixed with each other; the default is not at all.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Mixing {
+    /// How.
+    pub method: Mix,
+    /// Shares come from Beta(alpha, alpha); 0 for no mixing.
+    pub alpha: f64,
+}
+
+impl Default for Mixing {
+    fn default() -> Self {
+        Mixing { method: Mix::Mixup, alpha: 0.0 }
+    }
+}
+
 impl Tensor {
     /// These images mixed with their partners, and each image's own share of the result, 0 to 1,
     /// for [`soft_targets`](super::targets::soft_targets).

@@ -167,6 +167,12 @@ pub const AUGMENTATION_ROTATION: Real = Real {
 };
 /// The training images of which a rectangle is erased.
 pub const AUGMENTATION_ERASING: Real = share("augmentation.erasing");
+/// How evenly training images are mixed.
+pub const MIXING_ALPHA: Real = Real {
+    key: "mixing.alpha",
+    range: "a number from 0 to 100",
+    allowed: |value| (0.0..=100.0).contains(&value),
+};
 /// The accuracy that `--fail-under` demands.
 pub const FAIL_UNDER: Real = share("fail_under");
 

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::{Config, file, path_text};
 use crate::models::DropoutRates;
 use crate::ops::augment::{Augmentation, Flip};
+use crate::ops::mix::{Mix, Mixing};
 use crate::optim::{OptimizerSettings, Rule};
 use crate::schedule::{EarlyStoppingSettings, PlateauSettings, ScheduleKind, ScheduleSettings};
 
@@ -59,6 +60,8 @@ pub struct Overrides {
     pub dropout: DropoutOverrides,
     /// See [`Config::augmentation`].
     pub augmentation: AugmentationOverrides,
+    /// See [`Config::mixing`].
+    pub mixing: MixingOverrides,
 }
 
 impl Overrides {
@@ -83,6 +86,7 @@ impl Overrides {
         self.optimizer.apply(&mut config.optimizer);
         self.dropout.apply(&mut config.dropout);
         self.augmentation.apply(&mut config.augmentation);
+        self.mixing.apply(&mut config.mixing);
     }
 }
 
@@ -141,3 +145,4 @@ of_group!(AugmentationOverrides of Augmentation {
     rotation: f64,
     erasing: f64,
 });
+of_group!(MixingOverrides of Mixing { method: Mix, alpha: f64 });

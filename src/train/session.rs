@@ -15,6 +15,8 @@ use crate::data::batches::shuffled;
 use crate::error::{Error, Result};
 use crate::evaluate::answer;
 use crate::ops::gather::Resident;
+use crate::ops::mix::Mixing;
+use crate::ops::targets::soft_targets;
 use crate::optim::Optimizer;
 use crate::progress::{Progress, StopReason};
 use crate::recipe::Config;
@@ -22,6 +24,7 @@ use crate::run_folder::{
     FAILED_STEP, HistoryLog, HistoryRow, LAST_CHECKPOINT, MetricsLog, RunFolder, StepMetrics,
 };
 use crate::schedule::Verdict;
+use crate::tensor::Tensor;
 use keep::Keeper;
 
 /// How a run's training ended.
@@ -276,6 +279,7 @@ impl<'a> Session<'a> {
     /// One optimizer step on the images that `order` names. It returns no number: loss, hits
     /// and whether the update was made go to place `place` of the ring.
     fn train_step(&mut self, order: &Buffer, place: usize) {
+        let step = u32::try_from(self.state.step).expect("steps are limited");
         let epoch = u32::try_from(self.state.epoch).expect("epochs are limited");
         let (x, labels) = self.data.augmented_batch(
             order,
@@ -284,12 +288,19 @@ impl<'a> Session<'a> {
             self.config.seed,
             epoch,
         );
+        let (x, shares) = self.mix(x, step);
         let mut summary = self.ring.slice(place * SUMMARY_LEN..(place + 1) * SUMMARY_LEN);
-        let step = u32::try_from(self.state.step).expect("steps are limited");
         let rate = self.rate_of(self.state.step);
         let network = &mut self.model.network;
         let logits = network.forward_train(&x, self.config.seed, step);
-        let loss = logits.cross_entropy(&labels, &mut summary);
+        let smoothing = self.config.label_smoothing as f32;
+        let loss = if smoothing > 0.0 || shares.is_some() {
+            let classes = self.model.classes.len();
+            let targets = soft_targets(&labels, classes, smoothing, shares.as_ref());
+            logits.soft_cross_entropy(&targets, &labels, &mut summary)
+        } else {
+            logits.cross_entropy(&labels, &mut summary)
+        };
         let parameters = network.parameters();
         parameters.check_reached(&loss.mean.backward());
         self.optimizer.update(parameters, rate, self.state.step, &mut summary);
@@ -298,6 +309,16 @@ impl<'a> Session<'a> {
             average.network.parameters_mut().move_towards(parameters, share as f32);
         }
         self.state.step += 1;
+    }
+
+    /// A batch mixed with itself and the images' own shares, where the recipe mixes.
+    fn mix(&self, x: Tensor, step: u32) -> (Tensor, Option<Buffer>) {
+        let Mixing { method, alpha } = self.config.mixing;
+        if alpha == 0.0 {
+            return (x, None);
+        }
+        let (mixed, shares) = x.mixed(method, alpha as f32, self.config.seed, step);
+        (mixed, Some(shares))
     }
 
     /// The learning rate of step `step`, counted from 0, of the epoch in progress.

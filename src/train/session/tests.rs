@@ -12,6 +12,7 @@ use crate::checkpoint::Architecture;
 use crate::models;
 use crate::ops::augment::{Augmentation, Flip};
 use crate::ops::gather::Resident;
+use crate::ops::mix::{Mix, Mixing};
 use crate::optim::{OptimizerSettings, Rule};
 use crate::progress::Style;
 use crate::run_folder::{LAST_CHECKPOINT, PREVIOUS_CHECKPOINT};
@@ -48,6 +49,8 @@ fn config() -> Config {
 fn full_config() -> Config {
     Config {
         average_decay: 0.9,
+        label_smoothing: 0.1,
+        mixing: Mixing { method: Mix::Cutmix, alpha: 1.0 },
         schedule: ScheduleSettings {
             kind: ScheduleKind::OneCycle,
             warm_up: 0.3,
