@@ -39,11 +39,15 @@ fn assert_agree(layers: &[Layer], image: [usize; 3], count: usize) {
         .forward(&images(Device::Reference, count, image))
         .to_vec();
     let x = images(Device::Cpu, count, image);
-    let packed = fast.inference().forward(&x);
+    let inference = fast.inference();
+    let packed = |threads| {
+        let workers = Workers::new(threads).expect("a few threads");
+        (format!("packed, {threads} threads"), workers.run(|| inference.forward(&x)))
+    };
     let alone = fast.forward(&x);
-    assert_eq!(packed.shape(), alone.shape());
     let largest = truth.iter().fold(0.0f64, |largest, y| largest.max(y.abs()));
-    for (name, answers) in [("packed", packed), ("alone", alone)] {
+    for (name, answers) in (1..=4).map(packed).chain([("alone".to_owned(), alone.clone())]) {
+        assert_eq!(answers.shape(), alone.shape());
         for (found, expected) in answers.to_vec::<f64>().iter().zip(&truth) {
             let error = (found - expected).abs() / largest;
             assert!(error < 2e-6, "{name}: {found} instead of {expected}, {layers:?}");
@@ -63,7 +67,8 @@ fn the_reference_network() {
 fn odd_networks() {
     let padded = Conv2d { padding: 1, ..Conv2d::new(5, 3) };
     let strided = Conv2d { stride: 2, ..Conv2d::new(16, 2) };
-    let layers: [Vec<Layer>; 4] = [
+    let by_tiles = |filters| Conv2d { padding: 1, ..Conv2d::new(filters, 3) };
+    let layers: [Vec<Layer>; 6] = [
         vec![
             BatchNorm::default().into(),
             padded.clone().into(),
@@ -88,6 +93,25 @@ fn odd_networks() {
             Flatten {}.into(),
         ],
         vec![padded.into(), Relu {}.into(), Flatten {}.into(), Dense::new(20).into()],
+        // Thin convolutions, the last before one by tiles whose windows overlap.
+        vec![
+            Conv2d::new(3, 2).into(),
+            Conv2d::new(1, 2).into(),
+            Conv2d::new(16, 2).into(),
+            by_tiles(16).into(),
+            Relu {}.into(),
+            MaxPool2d { window: 3, stride: 2 }.into(),
+            Flatten {}.into(),
+        ],
+        // Panels of which the last is half empty.
+        vec![
+            Conv2d::new(16, 2).into(),
+            by_tiles(48).into(),
+            Relu {}.into(),
+            MaxPool2d::new(3).into(),
+            by_tiles(80).into(),
+            Flatten {}.into(),
+        ],
         // What is left of this one is nothing at all.
         vec![Flatten {}.into(), Dropout::new(0.5).into()],
     ];

@@ -18,13 +18,18 @@ const MOST_HELPERS: usize = 3;
 /// Looks at a counter before a thread lets others have its core.
 const SPINS: usize = 400;
 
+/// The threads that go through phases together, the caller included.
+pub(crate) fn workers() -> usize {
+    super::count().min(1 + MOST_HELPERS)
+}
+
 /// Calls `work(phase, chunk)` for every chunk of every phase, the phases one after the other.
 ///
 /// # Panics
 /// If there are more than [`MOST_PHASES`].
 pub(crate) fn in_phases(chunks: &[usize], work: impl Fn(usize, usize) + Sync) {
     assert!(chunks.len() <= MOST_PHASES, "{} phases", chunks.len());
-    let helpers = (super::count() - 1).min(MOST_HELPERS);
+    let helpers = workers() - 1;
     if helpers == 0 {
         for (phase, &count) in chunks.iter().enumerate() {
             (0..count).for_each(|chunk| work(phase, chunk));

@@ -5,6 +5,8 @@
 //! with strides; only the small weights are packed. Padding and a backward stride become zeros
 //! in a copy of one image at a time, which stays in the cache.
 
+use std::ops::Range;
+
 use super::WeightSums;
 use super::frame::Frame;
 use crate::cpu::finish::Finish;
@@ -13,7 +15,7 @@ use crate::cpu::panels::{Panels, PanelsView};
 use crate::cpu::products::{ColumnProduct, Grid, RowProduct, Steps};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::LANES;
-use crate::geometry::{Conv2d, SHARD};
+use crate::geometry::{Conv2d, SHARD, THIN_DEPTH};
 
 /// So many output pixels are wanted at once, so that small images still fill a tile.
 const PIXELS_AT_ONCE: usize = 64;
@@ -47,14 +49,21 @@ impl Direct {
         PIXELS_AT_ONCE.div_ceil(self.g.out_pixels()).min(SHARD)
     }
 
-    /// Rows of an output image.
-    pub fn out_rows(&self) -> usize {
-        self.g.out_height()
+    /// Height, width and channels of an output image.
+    pub fn output(&self) -> [usize; 3] {
+        [self.g.out_height(), self.g.out_width(), self.g.out_channels()]
     }
 
-    /// Numbers of a row of an output image.
-    pub fn out_row_len(&self) -> usize {
-        self.g.out_width() * self.g.out_channels()
+    /// Whether a patch has at most [`THIN_DEPTH`] numbers.
+    pub fn is_thin(&self) -> bool {
+        self.g.depth() <= THIN_DEPTH
+    }
+
+    /// The input rows behind output rows `rows`.
+    pub fn input_rows(&self, rows: Range<usize>) -> Range<usize> {
+        let g = &self.g;
+        let end = (rows.end - 1) * g.stride() + g.kernel_height() - g.padding();
+        (rows.start * g.stride()).saturating_sub(g.padding())..end.min(g.height())
     }
 
     /// The weights for [`Direct::forward`].
@@ -264,7 +273,7 @@ impl SpreadGradient {
 
     /// The rows of the kernel's window at input row `row` that see any gradient; the others
     /// would add zeros.
-    fn rows_with_gradient(self, g: &Conv2d, row: usize) -> std::ops::Range<usize> {
+    fn rows_with_gradient(self, g: &Conv2d, row: usize) -> Range<usize> {
         let first = self.origin.0;
         let last = first + (g.out_height() - 1) * g.stride();
         let start = first.saturating_sub(row);

@@ -2,10 +2,11 @@
 
 use super::tiles::Spectrum;
 use crate::cpu::simd::{Kernel, LANES, Simd};
-use crate::cpu::tile::{
-    Adjacent, PANELS_TOGETHER, Right, Spaced, accumulate, accumulate_row, heights, unrolled,
-    with_height,
-};
+use crate::cpu::tile::{Adjacent, Right, Spaced, accumulate, heights, unrolled, with_height};
+
+/// Frequencies at which the products of a single tile are computed together: one alone has too few
+/// sums to cover the latency of an FMA.
+const FREQUENCIES_TOGETHER: usize = 4;
 
 /// `to[f][tile, column] = sum over k of left[f][tile, k] right[f][k, column]` at every frequency f:
 /// the forward pass, and the input gradient with the weights the other way around.
@@ -14,8 +15,6 @@ pub(super) struct Products<'a> {
     pub left_spectrum: Spectrum,
     /// Packed weights: [panel][frequency][k][panel's width], a panel as wide as a tile.
     pub right: &'a [f32],
-    /// Which of the weights' frequencies is the first of these, and how many they have.
-    pub right_frequencies: (usize, usize),
     pub to: &'a mut [f32],
     pub to_spectrum: Spectrum,
     /// The largest tile height to use.
@@ -35,22 +34,20 @@ impl Products<'_> {
     fn panels<S: Simd, const NV: usize>(mut self, s: S) {
         let (left, to) = (self.left_spectrum, self.to_spectrum);
         let panels = to.blocks.div_ceil(NV);
-        let (first, all) = self.right_frequencies;
-        let panel_len = all * left.blocks * LANES * NV * LANES;
-        assert!(first + left.frequencies <= all, "frequencies that the weights lack");
+        let panel_len = left.frequencies * left.blocks * LANES * NV * LANES;
         assert_eq!((left.frequencies, left.tiles), (to.frequencies, to.tiles), "two spectra");
         assert_eq!(self.left.len(), left.len(), "the left operand's size");
         assert_eq!(self.right.len(), panels * panel_len, "the weights' size");
         assert_eq!(self.to.len(), to.len(), "the result's size");
-        let mut panel = 0;
-        while left.tiles == 1 && (panel + PANELS_TOGETHER) * NV <= to.blocks {
-            for frequency in 0..left.frequencies {
-                // SAFETY: the operands' sizes were checked above, and the panels exist in full.
-                unsafe { self.row::<S, PANELS_TOGETHER, NV>(s, panel, frequency) };
+        let single = left.tiles == 1 && left.frequencies.is_multiple_of(FREQUENCIES_TOGETHER);
+        for panel in 0..panels {
+            if single {
+                for frequency in (0..left.frequencies).step_by(FREQUENCIES_TOGETHER) {
+                    // SAFETY: the operands' sizes were checked above.
+                    unsafe { self.single::<S, FREQUENCIES_TOGETHER, NV>(s, panel, frequency) };
+                }
+                continue;
             }
-            panel += PANELS_TOGETHER;
-        }
-        for panel in panel..panels {
             for frequency in 0..left.frequencies {
                 let mut first = 0;
                 for rows in heights(left.tiles, S::TILE_ROWS.min(self.tile_rows)) {
@@ -64,32 +61,43 @@ impl Products<'_> {
         }
     }
 
-    /// The only tile's products of panels `panel..panel + P`.
+    /// The only tile's products at frequencies `frequency..frequency + F`.
     ///
     /// # Safety
-    /// `panels` must have checked the operands; there must be one tile, and the panels and the
-    /// frequency must exist.
+    /// `panels` must have checked the operands; there must be one tile, and the panel and the
+    /// frequencies must exist.
     #[inline(always)]
-    unsafe fn row<S: Simd, const P: usize, const NV: usize>(
+    unsafe fn single<S: Simd, const F: usize, const NV: usize>(
         &mut self,
         s: S,
         panel: usize,
         frequency: usize,
     ) {
         let (left, to) = (self.left_spectrum, self.to_spectrum);
-        let (depth, (first_frequency, all)) = (left.blocks * LANES, self.right_frequencies);
-        let row_len = depth * NV * LANES;
-        // SAFETY: the sizes say that all three operands hold this frequency; the blocks of a
+        let depth = left.blocks * LANES;
+        let (from_step, to_step) = (left.frequency_step(), to.frequency_step());
+        let right = (panel * left.frequencies + frequency) * depth * NV * LANES;
+        let blocks = to.blocks - panel * NV;
+        // SAFETY: the sizes say that all three operands hold these frequencies; the blocks of a
         // single tile lie one after the other.
         unsafe {
-            let a = self.left.as_ptr().add(frequency * left.frequency_step());
-            let b = self.right.as_ptr().add((panel * all + first_frequency + frequency) * row_len);
-            let sums = [[s.splat(0.0); NV]; P];
-            let sums = accumulate_row(s, sums, a, (b, all * row_len), depth);
-            let at = frequency * to.frequency_step() + panel * NV * LANES;
-            let to = self.to.as_mut_ptr().add(at);
-            unrolled!(I in P => {
-                unrolled!(V in NV => s.store(to.add((I * NV + V) * LANES), sums[I][V]));
+            let a = self.left.as_ptr().add(frequency * from_step);
+            let b = self.right.as_ptr().add(right);
+            let mut sums = [[s.splat(0.0); NV]; F];
+            for k in 0..depth {
+                unrolled!(R in F => {
+                    let left = s.splat(*a.add(R * from_step + k));
+                    unrolled!(V in NV => {
+                        let right = s.load(b.add(((R * depth + k) * NV + V) * LANES));
+                        sums[R][V] = s.fma(left, right, sums[R][V]);
+                    });
+                });
+            }
+            let to = self.to.as_mut_ptr().add(frequency * to_step + panel * NV * LANES);
+            unrolled!(R in F => {
+                unrolled!(V in NV => if V < blocks {
+                    s.store(to.add(R * to_step + V * LANES), sums[R][V]);
+                });
             });
         }
     }
@@ -108,8 +116,7 @@ impl Products<'_> {
         let (left, to) = (self.left_spectrum, self.to_spectrum);
         let depth = left.blocks * LANES;
         let a = frequency * left.frequency_step() + first * LANES;
-        let (first_frequency, all) = self.right_frequencies;
-        let b = (panel * all + first_frequency + frequency) * depth * NV * LANES;
+        let b = (panel * left.frequencies + frequency) * depth * NV * LANES;
         let mut sums = [[s.splat(0.0); NV]; MR];
         for block in 0..left.blocks {
             // SAFETY: the sizes say that both operands hold this block of this frequency.

@@ -7,10 +7,11 @@ mod direct;
 mod forms;
 mod frame;
 mod frequency;
-mod solo;
 mod tiles;
 mod weights;
 mod winograd;
+
+use std::ops::Range;
 
 use super::finish::Finish;
 use super::isa::{Isa, direct_only};
@@ -20,7 +21,6 @@ use super::simd::LANES;
 use crate::geometry::{Conv2d, SHARD};
 use crate::threads;
 use direct::Direct;
-pub(super) use solo::Solo;
 use winograd::Winograd;
 
 /// How a convolution is computed.
@@ -87,6 +87,36 @@ impl Convolution {
         }
     }
 
+    /// Height, width and channels of an output image.
+    pub fn output(&self) -> [usize; 3] {
+        match self {
+            Convolution::Direct(direct) => direct.output(),
+            Convolution::Winograd(winograd) => winograd.output(),
+        }
+    }
+
+    /// How many output rows are computed together.
+    pub fn rows_together(&self) -> usize {
+        match self {
+            Convolution::Direct(_) => 1,
+            Convolution::Winograd(winograd) => winograd.tiling.outputs,
+        }
+    }
+
+    /// Whether an output costs no more than to read it from another core.
+    pub fn is_thin(&self) -> bool {
+        matches!(self, Convolution::Direct(direct) if direct.is_thin())
+    }
+
+    /// The rows of an image that output rows `rows` are made of, from a multiple of
+    /// [`Convolution::rows_together`] on.
+    pub fn input_rows(&self, rows: Range<usize>) -> Range<usize> {
+        match self {
+            Convolution::Direct(direct) => direct.input_rows(rows),
+            Convolution::Winograd(winograd) => winograd.input_rows(rows),
+        }
+    }
+
     /// The weights for [`Convolution::forward`].
     pub fn pack_forward(&self, g: &Conv2d, w: &[f32]) -> Panels {
         match self {
@@ -108,6 +138,24 @@ impl Convolution {
         match self {
             Convolution::Direct(direct) => direct.forward(weights, x, finish, y),
             Convolution::Winograd(winograd) => winograd.forward(weights.data, x, finish, y),
+        }
+    }
+
+    /// Output rows `rows` of one image, from a multiple of [`Convolution::rows_together`] on, of
+    /// the channels that `weights` give.
+    pub fn forward_part(
+        &self,
+        weights: &PanelsView,
+        x: &[f32],
+        rows: Range<usize>,
+        finish: Finish,
+        y: &mut [f32],
+    ) {
+        match self {
+            Convolution::Direct(direct) => {
+                direct.forward_rows(weights, x, [1, rows.len()], rows.start, finish, y);
+            }
+            Convolution::Winograd(winograd) => winograd.forward_part(weights, x, rows, finish, y),
         }
     }
 
@@ -189,11 +237,7 @@ pub fn conv2d_backward_weight(g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32])
 }
 
 /// Sums over a batch of `images`: `task` writes each shard's, and the tree merges them to `sum`.
-fn by_shards(
-    images: usize,
-    sum: &mut [f32],
-    task: impl Fn(std::ops::Range<usize>, &mut [f32]) + Sync,
-) {
+fn by_shards(images: usize, sum: &mut [f32], task: impl Fn(Range<usize>, &mut [f32]) + Sync) {
     if images <= SHARD {
         return task(0..images, sum);
     }

@@ -11,6 +11,8 @@
 //! Both gradients share M. Each output is one chain in each product; which images are transformed
 //! together changes no sum.
 
+use std::ops::Range;
+
 use super::WeightSums;
 use super::forms::{Form, Four, Two, through};
 use super::frequency::{GradientProducts, Products};
@@ -18,7 +20,7 @@ use super::tiles::{FromFrequencies, Images, Spectrum, Tiling, ToFrequencies};
 use super::weights::{self, WeightGradient};
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::{Isa, tile_rows_limit};
-use crate::cpu::panels::Panels;
+use crate::cpu::panels::{Panels, PanelsView};
 use crate::cpu::scratch::Scratch;
 use crate::geometry::{Conv2d, SHARD};
 
@@ -47,7 +49,6 @@ macro_rules! with_form {
         }
     };
 }
-pub(super) use with_form;
 
 impl Winograd {
     pub fn new(isa: Isa, g: &Conv2d, outputs: usize) -> Winograd {
@@ -70,6 +71,19 @@ impl Winograd {
     /// How many images are best given to one call.
     pub fn images_at_once(&self) -> usize {
         TILES_AT_ONCE.div_ceil(self.tiling.tiles()).next_power_of_two().min(SHARD)
+    }
+
+    /// Height, width and channels of an output image.
+    pub fn output(&self) -> [usize; 3] {
+        let [height, width] = self.outputs.size;
+        [height, width, self.outputs.channels]
+    }
+
+    /// The input rows behind the tiles of output rows `rows`.
+    pub fn input_rows(&self, rows: Range<usize>) -> Range<usize> {
+        let (inputs, tile) = (self.inputs, self.tiling.outputs);
+        let end = rows.end.next_multiple_of(tile) + 2 - inputs.padding;
+        rows.start.saturating_sub(inputs.padding)..end.min(inputs.size[0])
     }
 
     /// Numbers that a shard sums up for the weight gradient.
@@ -108,6 +122,28 @@ impl Winograd {
         with_form!(self, self.tiling.outputs, forward_by(weights, x, finish, y));
     }
 
+    /// Output rows `rows` of one image, from a multiple of the tiles' rows on, of the channels that
+    /// `weights` give.
+    pub fn forward_part(
+        &self,
+        weights: &PanelsView,
+        x: &[f32],
+        rows: Range<usize>,
+        finish: Finish,
+        y: &mut [f32],
+    ) {
+        let (tiling, outputs) = (self.tiling, self.outputs);
+        assert!(rows.start.is_multiple_of(tiling.outputs), "a part begins inside a tile");
+        let size = [rows.len(), outputs.size[1]];
+        let part = Winograd {
+            tiling: Tiling { rows: rows.len().div_ceil(tiling.outputs), ..tiling },
+            inputs: Images { first_row: rows.start, ..self.inputs },
+            outputs: Images { size, channels: weights.columns, ..outputs },
+            ..*self
+        };
+        part.forward(weights.data, x, finish, y);
+    }
+
     fn forward_by<F: Form<T, M>, const T: usize, const M: usize>(
         &self,
         weights: &[f32],
@@ -116,29 +152,27 @@ impl Winograd {
         y: &mut [f32],
     ) {
         let (from, to) = self.spectra(y.len());
-        let mut v = Scratch::new(from.len());
-        let mut v = v.write();
+        let mut memory = Scratch::new(from.len() + to.len());
+        let mut memory = memory.write();
+        let (v, products) = memory.split_at_mut(from.len());
         self.isa.run(through::<F::Input, _, T, T>(ToFrequencies {
             tiling: self.tiling,
             images: x,
             layout: self.inputs,
             spectrum: from,
-            to: &mut v,
+            to: v,
         }));
-        let mut products = Scratch::new(to.len());
-        let mut products = products.write();
         self.isa.run(Products {
-            left: &v,
+            left: v,
             left_spectrum: from,
             right: weights,
-            right_frequencies: (0, from.frequencies),
-            to: &mut products,
+            to: products,
             to_spectrum: to,
             tile_rows: self.tile_rows,
         });
         self.isa.run(through::<F::Output, _, T, M>(FromFrequencies {
             tiling: self.tiling,
-            from: &products,
+            from: products,
             spectrum: to,
             images: y,
             layout: self.outputs,
@@ -193,7 +227,6 @@ impl Winograd {
                 left: &m,
                 left_spectrum: outputs,
                 right: weights,
-                right_frequencies: (0, inputs.frequencies),
                 to: &mut v,
                 to_spectrum: inputs,
                 tile_rows: self.tile_rows,

@@ -116,7 +116,7 @@ impl Inference {
             segment.images_at_once = segment.images_at_once.max(images_at_once);
             segment.steps.push(step);
         }
-        let plan = solo::Plan::new(segments.iter().flat_map(|segment| &segment.steps));
+        let plan = solo::Plan::new(isa, segments.iter().flat_map(|segment| &segment.steps));
         Inference { isa, segments, plan, input_len, output_len: len }
     }
 

@@ -1,94 +1,74 @@
-//! A single image on several threads: every step of the network cut into phases, and these into
-//! chunks that the threads take as they come.
+//! A single image on several threads: a phase a step of the network, cut into chunks that the
+//! threads take as they come.
+//!
+//! What a chunk leaves on the way, such as the frequencies of its tiles, nobody else reads: it
+//! stays in the cache of its core. Only results of steps pass from one core to another.
 
 use std::ops::Range;
 
 use super::{After, Pool, Step, What};
-use crate::cpu::conv2d::{Convolution, Solo};
+use crate::cpu::conv2d::Convolution;
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::{Isa, tile_rows_limit};
+use crate::cpu::panels::PanelsView;
 use crate::cpu::products::{Grid, RowProduct};
 use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::{Kernel, LANES, Simd};
 use crate::cpu::tile::PANELS_TOGETHER;
-use crate::threads::phases::{MOST_PHASES, Shared, in_phases};
+use crate::geometry::Pool2d;
+use crate::threads::phases::{MOST_PHASES, Shared, in_phases, workers};
 
-/// Chunks of a phase whose rows or columns can be cut at will.
-const CHUNKS: usize = 6;
+/// A convolution with at least so many output pixels is cut by rows, a smaller one by channels.
+const PIXELS_TO_CUT: usize = 256;
 
-/// A pool with fewer results than this is not cut.
-const LEN_TO_CUT: usize = 2048;
-
-/// What a phase does of its step.
-#[derive(Clone, Copy)]
-enum Part {
-    /// All of it.
+/// What the chunks of a phase are.
+#[derive(Clone, Copy, PartialEq)]
+enum Cut {
+    /// All of the steps, one after the other, in a single chunk.
     Whole,
-    /// Some rows of a direct convolution.
+    /// Rows of the step's result.
     Rows,
-    /// A half of the image to frequencies.
-    Transform,
-    /// Some frequencies of a half.
-    Multiply,
-    /// A half of the convolution's output.
-    Finish,
-    /// Some rows of the pool.
-    Pool,
-    /// Some columns of a full connection.
-    Columns,
+    /// Panels of the step's weights: channels or columns of its result.
+    Panels,
 }
 
 /// What is done before the next phase begins.
 struct Phase {
-    /// Parts of steps, one after the other in each chunk: several only where there is one chunk.
-    parts: Vec<(usize, Part)>,
+    /// Several where they are not cut, and two that are cut by rows where the first is thin: it
+    /// costs less to compute rows that two chunks need twice than to wait for them.
+    steps: Range<usize>,
+    cut: Cut,
+    /// The most chunks that there may be.
     chunks: usize,
 }
 
-/// Adds a part to the last phase, if that and the part are one chunk, or as a phase of its own.
-fn add(phases: &mut Vec<Phase>, step: usize, part: Part, chunks: usize) {
-    match phases.last_mut() {
-        Some(last) if (last.chunks, chunks) == (1, 1) => last.parts.push((step, part)),
-        _ => phases.push(Phase { parts: vec![(step, part)], chunks }),
+impl Phase {
+    /// The phase of step `i` alone.
+    fn new(isa: Isa, i: usize, step: &Step) -> Phase {
+        let (cut, chunks) = match &step.what {
+            What::Conv { convolution, .. } => {
+                let layer = ConvLayer::of(isa, step);
+                let ([height, width, _], panels) = (convolution.output(), layer.weights.count());
+                if height * width < PIXELS_TO_CUT && panels > 1 {
+                    (Cut::Panels, panels)
+                } else {
+                    (Cut::Rows, layer.output()[0].div_ceil(layer.rows_together()))
+                }
+            }
+            What::Dense { weights, .. } => {
+                (Cut::Panels, weights.view().count().div_ceil(PANELS_TOGETHER))
+            }
+            What::Affine { .. } | What::Relu | What::MaxPool(_) => (Cut::Whole, 1),
+        };
+        Phase { steps: i..i + 1, cut: if chunks == 1 { Cut::Whole } else { cut }, chunks }
     }
 }
 
-/// The phases of a network, and the working memory that they share.
+/// The phases of a network.
 pub(super) struct Plan {
     phases: Vec<Phase>,
-    memory: Memory,
-}
-
-/// Where things lie in the working memory: results by turns in two places.
-#[derive(Clone, Copy, Default)]
-struct Memory {
-    results: [usize; 2],
-    /// Of a convolution before its pool.
-    convolved: usize,
-    /// Frequencies of inputs and of products.
-    inputs: usize,
-    products: usize,
-}
-
-impl Memory {
-    fn len(self) -> usize {
-        self.results[0] + self.results[1] + self.convolved + self.inputs + self.products
-    }
-    fn result(self, step: usize, len: usize) -> Range<usize> {
-        let start = if step.is_multiple_of(2) { 0 } else { self.results[0] };
-        start..start + len
-    }
-    fn convolved(self, len: usize) -> Range<usize> {
-        let start = self.results[0] + self.results[1];
-        start..start + len
-    }
-    fn inputs(self) -> Range<usize> {
-        let start = self.convolved(self.convolved).end;
-        start..start + self.inputs
-    }
-    fn products(self) -> Range<usize> {
-        let start = self.inputs().end;
-        start..start + self.products
-    }
+    /// Numbers of the working memory: results by turns in two places.
+    places: [usize; 2],
 }
 
 /// Range `i` of `count` of the numbers `0..len`.
@@ -96,47 +76,35 @@ fn share(len: usize, i: usize, count: usize) -> Range<usize> {
     len * i / count..len * (i + 1) / count
 }
 
-/// `range`, `start` numbers further on.
-fn moved(range: Range<usize>, start: usize) -> Range<usize> {
-    range.start + start..range.end + start
+/// Range `i` of `count` of the numbers `0..len`, cut only at multiples of `step`.
+fn share_by(step: usize, len: usize, i: usize, count: usize) -> Range<usize> {
+    let Range { start, end } = share(len.div_ceil(step), i, count);
+    start * step..(end * step).min(len)
 }
 
 impl Plan {
     /// The phases of `steps`.
-    pub fn new<'a>(steps: impl Iterator<Item = &'a Step>) -> Plan {
-        let (mut phases, mut memory) = (Vec::new(), Memory::default());
+    pub fn new<'a>(isa: Isa, steps: impl Iterator<Item = &'a Step>) -> Plan {
+        let (mut phases, mut places, mut thin) = (Vec::<Phase>::new(), [0; 2], false);
         for (i, step) in steps.enumerate() {
-            let mut add = |part, chunks: usize| add(&mut phases, i, part, chunks);
-            match &step.what {
-                What::Conv { convolution: Convolution::Direct(direct), after, .. } => {
-                    add(Part::Rows, direct.out_rows().min(CHUNKS));
-                    memory.convolved = memory.convolved.max(after.convolved_len());
+            let phase = Phase::new(isa, i, step);
+            match phases.last_mut() {
+                Some(last) if (last.cut, phase.cut) == (Cut::Whole, Cut::Whole) => {
+                    last.steps.end = i + 1;
                 }
-                What::Conv { convolution: Convolution::Winograd(winograd), after, .. } => {
-                    let solo = Solo::new(winograd);
-                    add(Part::Transform, solo.halves());
-                    add(Part::Multiply, solo.halves() * solo.parts());
-                    add(Part::Finish, solo.halves());
-                    let last = solo.halves() - 1;
-                    memory.inputs = memory.inputs.max(solo.inputs_of(last).end);
-                    memory.products = memory.products.max(solo.products_of(last).end);
-                    memory.convolved = memory.convolved.max(after.convolved_len());
+                Some(last)
+                    if (last.cut, phase.cut) == (Cut::Rows, Cut::Rows)
+                        && last.steps.len() == 1
+                        && thin =>
+                {
+                    *last = Phase { steps: i - 1..i + 1, ..phase };
                 }
-                What::Dense { weights, .. } => {
-                    add(
-                        Part::Columns,
-                        weights.view().count().div_ceil(PANELS_TOGETHER).min(CHUNKS),
-                    );
-                }
-                What::Affine { .. } | What::Relu | What::MaxPool(_) => add(Part::Whole, 1),
+                _ => phases.push(phase),
             }
-            if let What::Conv { after: After { pool: Some(pool), .. }, .. } = &step.what {
-                add(Part::Pool, if pool.out_image_len() < LEN_TO_CUT { 1 } else { 2 });
-            }
-            let result = &mut memory.results[i % 2];
-            *result = (*result).max(step.output_len);
+            thin = matches!(&step.what, What::Conv { convolution, .. } if convolution.is_thin());
+            places[i % 2] = step.output_len.max(places[i % 2]);
         }
-        Plan { phases, memory }
+        Plan { phases, places }
     }
 
     /// Whether [`Plan::run`] takes so many phases, and there are any.
@@ -152,29 +120,20 @@ impl Plan {
         x: &[f32],
         y: &mut [f32],
     ) {
-        let mut lens = vec![x.len()];
         let steps: Vec<&Step> = steps.collect();
-        lens.extend(steps.iter().map(|step| step.output_len));
-        let mut memory = Scratch::new(self.memory.len());
+        let mut memory = Scratch::new(self.places.iter().sum());
         let mut memory = memory.write();
-        let run = Run {
-            isa,
-            steps: &steps,
-            lens: &lens,
-            x,
-            places: self.memory,
-            memory: Shared::new(&mut memory),
-            y: Shared::new(y),
-        };
+        let (even, odd) = memory.split_at_mut(self.places[0]);
+        let results = [even, odd].map(Shared::new);
+        let run = Run { isa, steps: &steps, x, results, y: Shared::new(y) };
         let mut chunks = [0; MOST_PHASES];
         for (chunks, phase) in chunks.iter_mut().zip(&self.phases) {
-            *chunks = phase.chunks;
+            // Rows between two chunks are read, or computed, by both: no more chunks than workers.
+            let most = if phase.cut == Cut::Rows { workers() } else { phase.chunks };
+            *chunks = phase.chunks.min(most);
         }
         in_phases(&chunks[..self.phases.len()], |phase, chunk| {
-            let phase = &self.phases[phase];
-            for &(step, part) in &phase.parts {
-                run.chunk(step, part, chunk, phase.chunks);
-            }
+            run.chunk(&self.phases[phase], chunk, chunks[phase]);
         });
     }
 }
@@ -183,22 +142,21 @@ impl Plan {
 struct Run<'a> {
     isa: Isa,
     steps: &'a [&'a Step],
-    /// Numbers before each step and after the last.
-    lens: &'a [usize],
     x: &'a [f32],
-    places: Memory,
-    memory: Shared<'a>,
+    /// Of steps with even and with odd numbers.
+    results: [Shared<'a>; 2],
     y: Shared<'a>,
 }
 
-// A phase reads what earlier phases wrote and no chunk of it writes; its chunks write ranges that
-// do not overlap. That is what every SAFETY note below rests on; `in_phases` keeps the order.
+// A step reads what the step before wrote in an earlier phase or in the same single chunk, and
+// writes elsewhere; the chunks of a phase write ranges that do not overlap. That is what every
+// SAFETY note below rests on; `in_phases` keeps the order.
 impl Run<'_> {
     /// What goes into step `step`.
     fn input(&self, step: usize) -> &[f32] {
         let Some(before) = step.checked_sub(1) else { return self.x };
-        // SAFETY: the step before wrote it in an earlier phase, and this step writes elsewhere.
-        unsafe { self.memory.read(self.places.result(before, self.lens[step])) }
+        // SAFETY: the step before wrote it, and this step writes elsewhere.
+        unsafe { self.results[before % 2].read(0..self.steps[before].output_len) }
     }
 
     /// Numbers `range` of the result of step `step`, for writing.
@@ -207,138 +165,181 @@ impl Run<'_> {
     /// Only one chunk may ask for them.
     #[allow(clippy::mut_from_ref, reason = "the caller promises that ranges do not overlap")]
     unsafe fn output(&self, step: usize, range: Range<usize>) -> &mut [f32] {
+        let result = if step + 1 == self.steps.len() { self.y } else { self.results[step % 2] };
         // SAFETY: this chunk's alone, as the caller promises.
-        unsafe {
-            if step + 1 == self.steps.len() {
-                return self.y.write(range);
-            }
-            let place = self.places.result(step, self.steps[step].output_len);
-            self.memory.write(moved(range, place.start))
-        }
+        unsafe { result.write(range) }
     }
 
-    /// Numbers `range` of what a convolution leaves before its pool, or of the step's result
-    /// where there is none.
-    ///
-    /// # Safety
-    /// Only one chunk may ask for them.
-    #[allow(clippy::mut_from_ref, reason = "the caller promises that ranges do not overlap")]
-    unsafe fn convolved(&self, step: usize, after: &After, range: Range<usize>) -> &mut [f32] {
-        // SAFETY: this chunk's alone, as the caller promises.
-        unsafe {
-            match after.pool {
-                Some(_) => self.memory.write(moved(range, self.places.convolved(0).start)),
-                None => self.output(step, range),
+    fn chunk(&self, phase: &Phase, chunk: usize, chunks: usize) {
+        let step = phase.steps.end - 1;
+        match &self.steps[step].what {
+            _ if phase.cut == Cut::Whole => {
+                for step in phase.steps.clone() {
+                    let all = 0..self.steps[step].output_len;
+                    // SAFETY: such a phase has one chunk.
+                    let y = unsafe { self.output(step, all) };
+                    self.steps[step].run(self.isa, 1, self.input(step), y);
+                }
             }
-        }
-    }
-
-    fn chunk(&self, step: usize, part: Part, chunk: usize, chunks: usize) {
-        match (&self.steps[step].what, part) {
-            (
-                What::Conv { convolution: Convolution::Direct(direct), weights, after },
-                Part::Rows,
-            ) => {
-                let rows = share(direct.out_rows(), chunk, chunks);
-                let row_len = direct.out_row_len();
-                let range = rows.start * row_len..rows.end * row_len;
-                // SAFETY: chunks are rows of their own.
-                let y = unsafe { self.convolved(step, after, range) };
+            What::Conv { .. } => {
+                let layer = ConvLayer::of(self.isa, self.steps[step]);
+                let ([rows, ..], panels) = (layer.output(), layer.weights.count());
+                let (mut rows, mut panels) = (0..rows, 0..panels);
+                if phase.cut == Cut::Panels {
+                    panels = share_by(1, panels.end, chunk, chunks);
+                } else {
+                    rows = share_by(layer.rows_together(), rows.end, chunk, chunks);
+                }
+                self.convolve(phase.steps.clone(), rows, panels);
+            }
+            What::Dense { weights, after, .. } => {
                 let weights = weights.view();
-                let size = [1, rows.len()];
-                let x = self.input(step);
-                direct.forward_rows(&weights, x, size, rows.start, after.finish(), y);
-            }
-            (What::Conv { convolution: Convolution::Winograd(winograd), weights, after }, part)
-                if !matches!(part, Part::Pool) =>
-            {
-                let solo = Solo::new(winograd);
-                self.winograd(step, part, chunk, &solo, weights.view().data, after);
-            }
-            (What::Conv { after: After { pool: Some(pool), .. }, .. }, _) => {
-                let rows = share(pool.out_height(), chunk, chunks);
-                let row_len = pool.out_width() * pool.channels();
-                let first = rows.start * pool.stride() * pool.width() * pool.channels();
-                let place = self.places.convolved(pool.image_len());
-                // SAFETY: earlier phases wrote it; chunks are rows of their own.
-                let (x, y) = unsafe {
-                    let range = rows.start * row_len..rows.end * row_len;
-                    (self.memory.read(place), self.output(step, range))
-                };
-                self.isa.run(Pool { g: pool, x: &x[first..], y });
-            }
-            (What::Dense { inputs, weights, after }, _) => {
-                let weights = weights.view();
-                let some = share(weights.count().div_ceil(PANELS_TOGETHER), chunk, chunks);
-                let end = (some.end * PANELS_TOGETHER).min(weights.count());
-                let some = some.start * PANELS_TOGETHER..end;
-                let start = some.start * weights.width;
-                let b = weights.some(some);
+                let panels = share_by(PANELS_TOGETHER, weights.count(), chunk, chunks);
+                let (b, columns, finish) = some(weights, after, panels);
                 // SAFETY: chunks are columns of their own.
-                let y = unsafe { self.output(step, start..start + b.columns) };
+                let y = unsafe { self.output(step, columns) };
                 self.isa.run(RowProduct {
                     a: self.input(step),
-                    rows: Grid::line(1, *inputs),
+                    rows: Grid::line(1, b.depth),
                     runs: 1,
                     run_step: 0,
-                    run_len: *inputs,
+                    run_len: b.depth,
                     b: &b,
                     b_row: 0,
                     c: y,
-                    finish: Finish {
-                        bias: &after.bias[start..start + b.columns],
-                        relu: after.relu,
-                    },
+                    finish,
                     tile_rows: tile_rows_limit(),
                 });
             }
-            _ => {
-                let all = 0..self.steps[step].output_len;
-                // SAFETY: such a phase has one chunk.
-                let y = unsafe { self.output(step, all) };
-                self.steps[step].run(self.isa, 1, self.input(step), y);
-            }
+            What::Affine { .. } | What::Relu | What::MaxPool(_) => unreachable!("never cut"),
         }
     }
 
-    fn winograd(
+    /// Rows `rows` of the result of a convolution, or of two, one after the other, of the channels
+    /// that `panels` give.
+    fn convolve(&self, steps: Range<usize>, rows: Range<usize>, panels: Range<usize>) {
+        let (before, step) = (steps.start, steps.end - 1);
+        let layer = ConvLayer::of(self.isa, self.steps[step]);
+        let [_, width, channels] = layer.output();
+        let (weights, columns, finish) = some(layer.weights, layer.after, panels);
+        let mut part = Scratch::new(rows.len() * width * weights.columns);
+        let mut part = part.write();
+        if before == step {
+            layer.run(&weights, finish, self.input(step), rows.clone(), &mut part);
+        } else {
+            let first = ConvLayer::of(self.isa, self.steps[before]);
+            let between = layer.convolution.input_rows(layer.convolved_rows(&rows));
+            let row_len = self.steps[before].output_len / first.output()[0];
+            // An image of which only these rows are written and read.
+            let mut image = Scratch::new(self.steps[before].output_len);
+            let mut image = image.write();
+            let to = &mut image[between.start * row_len..between.end * row_len];
+            first.run(&first.weights, first.after.finish(), self.input(before), between, to);
+            layer.run(&weights, finish, &image, rows.clone(), &mut part);
+        }
+        // SAFETY: chunks are rows or channels of their own.
+        let y = (rows.start * width..rows.end * width).map(|pixel| unsafe {
+            let start = pixel * channels;
+            self.output(step, start + columns.start..start + columns.end)
+        });
+        self.isa.run(Copy { x: part.chunks_exact(columns.len()), y });
+    }
+}
+
+/// A convolution and what follows it.
+struct ConvLayer<'a> {
+    isa: Isa,
+    convolution: &'a Convolution,
+    weights: PanelsView<'a>,
+    after: &'a After,
+}
+
+impl ConvLayer<'_> {
+    /// The convolution that a step is.
+    fn of(isa: Isa, step: &Step) -> ConvLayer<'_> {
+        match &step.what {
+            What::Conv { convolution, weights, after } => {
+                ConvLayer { isa, convolution, weights: weights.view(), after }
+            }
+            _ => unreachable!("another step"),
+        }
+    }
+
+    /// Height, width and channels of the result of one image.
+    fn output(&self) -> [usize; 3] {
+        let pooled = |pool: Pool2d| [pool.out_height(), pool.out_width(), pool.channels()];
+        self.after.pool.map_or_else(|| self.convolution.output(), pooled)
+    }
+
+    /// Rows of the result that are best computed together.
+    fn rows_together(&self) -> usize {
+        let stride = self.after.pool.map_or(1, |pool| pool.stride());
+        self.convolution.rows_together().div_ceil(stride)
+    }
+
+    /// The rows of the convolution that rows `rows` of the result are made of.
+    fn convolved_rows(&self, rows: &Range<usize>) -> Range<usize> {
+        let Some(pool) = self.after.pool else { return rows.clone() };
+        let first = rows.start * pool.stride();
+        let end = (rows.end - 1) * pool.stride() + pool.window_height();
+        first - first % self.convolution.rows_together()..end
+    }
+
+    /// Rows `rows` of the result, of the channels that `weights` give.
+    fn run(
         &self,
-        step: usize,
-        part: Part,
-        chunk: usize,
-        solo: &Solo,
-        weights: &[f32],
-        after: &After,
+        weights: &PanelsView,
+        finish: Finish,
+        x: &[f32],
+        rows: Range<usize>,
+        y: &mut [f32],
     ) {
-        let (inputs, products) = (self.places.inputs(), self.places.products());
-        match part {
-            Part::Transform => {
-                // SAFETY: halves have ranges of their own.
-                let to = unsafe { self.memory.write(moved(solo.inputs_of(chunk), inputs.start)) };
-                solo.transform(chunk, self.input(step), to);
-            }
-            Part::Multiply => {
-                let (half, part) = (chunk / solo.parts(), chunk % solo.parts());
-                let range = moved(solo.part_of(half, part), products.start);
-                // SAFETY: earlier phases wrote the inputs; parts have ranges of their own.
-                let (from, to) = unsafe { (self.memory.read(inputs), self.memory.write(range)) };
-                solo.multiply((half, part), weights, from, to);
-            }
-            _ => {
-                let range = moved(solo.products_of(chunk), products.start);
-                // SAFETY: earlier phases wrote the products; halves are rows of their own.
-                let (from, y) = unsafe {
-                    (self.memory.read(range), self.convolved(step, after, solo.outputs_of(chunk)))
-                };
-                solo.finish(chunk, from, after.finish(), y);
+        let convolved = self.convolved_rows(&rows);
+        let Some(pool) = self.after.pool else {
+            return self.convolution.forward_part(weights, x, convolved, finish, y);
+        };
+        let pool = Pool2d { channels: weights.columns as u32, ..pool };
+        let row_len = pool.width() * pool.channels();
+        let above = (rows.start * pool.stride() - convolved.start) * row_len;
+        let mut part = Scratch::new(convolved.len() * row_len);
+        let mut part = part.write();
+        self.convolution.forward_part(weights, x, convolved, finish, &mut part);
+        self.isa.run(Pool { g: &pool, x: &part[above..], y });
+    }
+}
+
+/// y = x, slice by slice: all that other cores will read at once, for stores to what they have in
+/// their caches take long one by one.
+struct Copy<X, Y> {
+    x: X,
+    y: Y,
+}
+
+impl<'a, X, Y> Kernel for Copy<X, Y>
+where
+    X: Iterator<Item = &'a [f32]>,
+    Y: Iterator<Item = &'a mut [f32]>,
+{
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        for (x, y) in self.x.zip(self.y) {
+            for at in (0..x.len()).step_by(LANES) {
+                s.store_slice(&mut y[at..], s.load_slice(&x[at..]));
             }
         }
     }
 }
 
-impl After {
-    /// Numbers of one image's convolution that a pool follows; 0 where none does.
-    fn convolved_len(&self) -> usize {
-        self.pool.map_or(0, |pool| pool.image_len())
-    }
+/// Some panels of a product's weights, its columns, and what follows these.
+fn some<'a>(
+    weights: PanelsView<'a>,
+    after: &'a After,
+    panels: Range<usize>,
+) -> (PanelsView<'a>, Range<usize>, Finish<'a>) {
+    let start = panels.start * weights.width;
+    let weights = weights.some(panels);
+    let columns = start..start + weights.columns;
+    let finish = Finish { bias: &after.bias[columns.clone()], relu: after.relu };
+    (weights, columns, finish)
 }
