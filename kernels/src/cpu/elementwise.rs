@@ -71,7 +71,7 @@ pub fn relu_forward(_: &Elements, x: &[f32], y: &mut [f32]) {
 /// max(x, zero); NaN stays NaN.
 #[inline(always)]
 pub(super) fn larger<S: Simd>(s: S, x: S::V, zero: S::V) -> S::V {
-    s.select_gt(zero, x, zero, x)
+    s.max(zero, x)
 }
 
 /// y = max(x, 0)

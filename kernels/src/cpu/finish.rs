@@ -1,7 +1,8 @@
 //! What is done to the numbers of a product before they are written.
 
 use super::elementwise::larger;
-use super::simd::Simd;
+use super::simd::{LANES, Simd};
+use super::tile::{Sums, unrolled};
 
 /// A bias a column, and ReLU.
 #[derive(Clone, Copy)]
@@ -25,6 +26,31 @@ impl Finish<'_> {
             false => s.splat(0.0),
         };
         FinishVector { bias, has_bias, relu: self.relu }
+    }
+
+    /// The sums of a tile whose first column is `column` as they are to be written.
+    #[inline(always)]
+    pub fn apply_to_tile<S: Simd, const MR: usize, const NV: usize>(
+        self,
+        s: S,
+        column: usize,
+        mut sums: Sums<S::V, MR, NV>,
+    ) -> Sums<S::V, MR, NV> {
+        // One branch for all sums: with one for each, they would go through memory.
+        if !self.bias.is_empty() {
+            unrolled!(V in NV => {
+                let first = (column + V * LANES).min(self.bias.len());
+                let bias = s.load_slice(&self.bias[first..]);
+                unrolled!(R in MR => sums[R][V] = s.add(sums[R][V], bias));
+            });
+        }
+        if self.relu {
+            let zero = s.splat(0.0);
+            unrolled!(R in MR => {
+                unrolled!(V in NV => sums[R][V] = larger(s, sums[R][V], zero));
+            });
+        }
+        sums
     }
 
     /// Checks that there is a bias for each of `columns`, or none.

@@ -44,7 +44,7 @@ pub(super) fn maximum<S: Simd>(
             let larger = s.select_gt(v, best, here, code);
             // Where v is a number the comparison decides; where it is NaN, v is taken.
             code = s.select_eq(v, v, larger, here);
-            best = s.select_eq(v, v, s.select_gt(v, best, v, best), v);
+            best = s.select_eq(v, v, s.max(v, best), v);
             place += 1.0;
         }
     }

@@ -211,10 +211,7 @@ impl RowProduct<'_> {
         }
         let column = panel * NV * LANES;
         let width = (self.b.columns - column).min(NV * LANES);
-        unrolled!(V in NV => {
-            let finish = self.finish.at(s, column + V * LANES);
-            unrolled!(R in MR => sums[R][V] = finish.apply(s, sums[R][V]));
-        });
+        let sums = self.finish.apply_to_tile(s, column, sums);
         let c = &mut self.c[first * self.b.columns + column..];
         store_tile(s, c, self.b.columns, width, &sums);
     }

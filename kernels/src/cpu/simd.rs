@@ -44,6 +44,11 @@ pub trait Simd: Copy + Send + Sync {
     fn select_gt(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
     /// Lanes of `x` where `a == b`, else of `y` (NaN compares false).
     fn select_eq(self, a: Self::V, b: Self::V, x: Self::V, y: Self::V) -> Self::V;
+    /// Lanes of `a` where `a > b`, else of `b`: of `b` too where one is NaN, or both are zeros.
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        self.select_gt(a, b, a, b)
+    }
     /// Sixteen bytes as f32.
     /// # Safety
     /// 16 bytes must be readable at `from`.

@@ -210,6 +210,15 @@ pub(super) fn store_tile<S: Simd, const MR: usize, const NV: usize>(
     width: usize,
     sums: &Sums<S::V, MR, NV>,
 ) {
+    if width == NV * LANES {
+        // Checked once: a check a vector has the sums wait in memory.
+        let to = c[..(MR - 1) * stride + width].as_mut_ptr();
+        // SAFETY: the last row ends inside `c`, as just checked, and the others before it.
+        unrolled!(R in MR => unsafe {
+            unrolled!(V in NV => s.store(to.add(R * stride + V * LANES), sums[R][V]));
+        });
+        return;
+    }
     unrolled!(R in MR => {
         let to = &mut c[R * stride..R * stride + width];
         unrolled!(V in NV => s.store_slice(to.get_mut(V * LANES..).unwrap_or(&mut []), sums[R][V]));

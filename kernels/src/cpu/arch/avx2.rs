@@ -96,6 +96,10 @@ impl Simd for Avx2 {
         intrinsic!(Pair(_mm256_sqrt_ps(a.0), _mm256_sqrt_ps(a.1)))
     }
     #[inline(always)]
+    fn max(self, a: Pair, b: Pair) -> Pair {
+        intrinsic!(Pair(_mm256_max_ps(a.0, b.0), _mm256_max_ps(a.1, b.1)))
+    }
+    #[inline(always)]
     fn select_gt(self, a: Pair, b: Pair, x: Pair, y: Pair) -> Pair {
         intrinsic!(Pair(
             _mm256_blendv_ps(y.0, x.0, _mm256_cmp_ps::<_CMP_GT_OQ>(a.0, b.0)),

@@ -316,12 +316,24 @@ impl Kernel for Pool<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
+        // The usual window as a constant, for which the compiler needs no loops.
+        let usual = Pool2d { window_height: 2, window_width: 2, ..*self.g };
+        if *self.g == usual { Pool { g: &usual, ..self }.windows(s) } else { self.windows(s) }
+    }
+}
+
+impl Pool<'_> {
+    #[inline(always)]
+    fn windows<S: Simd>(self, s: S) {
         let (g, channels) = (self.g, self.g.channels());
-        for (i, y) in self.y.chunks_exact_mut(channels).enumerate() {
-            let first = window(g, i / g.out_width(), i % g.out_width());
-            for c in (0..channels).step_by(LANES) {
-                let (best, _) = maximum(s, g, self.x, first + c, Finish::NONE.at(s, c));
-                s.store_slice(&mut y[c..], best);
+        let lines = self.y.chunks_exact_mut(g.out_width() * channels);
+        for (row, y) in lines.enumerate() {
+            for (column, y) in y.chunks_exact_mut(channels).enumerate() {
+                let first = window(g, row, column);
+                for c in (0..channels).step_by(LANES) {
+                    let (best, _) = maximum(s, g, self.x, first + c, Finish::NONE.at(s, c));
+                    s.store_slice(&mut y[c..], best);
+                }
             }
         }
     }
