@@ -4,13 +4,23 @@
 //! its JSON and its pictures cannot disagree. Definitions are scikit-learn's; a ratio whose
 //! denominator is zero is 0.
 
+mod calibration;
+mod comparison;
+mod interval;
 mod report;
 
 use std::fmt::Write;
 
 use serde::{Deserialize, Serialize};
 
+use interval::wilson;
+
+pub use calibration::{Calibration, CalibrationBin};
+pub use comparison::{Comparison, Other, PairedCounts};
 pub use report::ClassificationReport;
+
+/// How many pairs of classes [`Evaluation::most_confused`] lists at most.
+const MOST_CONFUSED: usize = 5;
 
 /// A model's answer to each image of a data set, in the order of the data set.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,15 +41,24 @@ impl Predictions {
     #[must_use]
     #[track_caller]
     pub fn new(truth: &[u8], probabilities: &[f32], classes: usize) -> Self {
-        assert!((1..=256).contains(&classes), "Predictions: 1 to 256 classes, not {classes}");
-        assert_eq!(
-            probabilities.len(),
-            truth.len() * classes,
-            "Predictions: {} labels of {classes} classes need as many probabilities",
-            truth.len()
-        );
+        check_sizes(truth, probabilities.len(), classes);
         let (predicted, confidence) =
             probabilities.chunks_exact(classes).map(most_probable).unzip();
+        Self { truth: truth.to_vec(), predicted, confidence }
+    }
+
+    /// Like [`Predictions::new`] of means of several answers, which have more digits: these
+    /// decide, and the confidence is rounded afterwards.
+    ///
+    /// # Panics
+    /// Panics unless `probabilities` holds 1 to 256 numbers for each label.
+    #[must_use]
+    #[track_caller]
+    pub fn of_means(truth: &[u8], probabilities: &[f64], classes: usize) -> Self {
+        check_sizes(truth, probabilities.len(), classes);
+        let rows = probabilities.chunks_exact(classes).map(most_probable);
+        let (predicted, confidence) =
+            rows.map(|(class, probability)| (class, probability as f32)).unzip();
         Self { truth: truth.to_vec(), predicted, confidence }
     }
 
@@ -56,8 +75,19 @@ impl Predictions {
     }
 }
 
+#[track_caller]
+fn check_sizes(truth: &[u8], probabilities: usize, classes: usize) {
+    assert!((1..=256).contains(&classes), "Predictions: 1 to 256 classes, not {classes}");
+    assert_eq!(
+        probabilities,
+        truth.len() * classes,
+        "Predictions: {} labels of {classes} classes need as many probabilities",
+        truth.len()
+    );
+}
+
 /// The first maximum and its class. Ties go to the lower class, as NumPy's argmax has it.
-fn most_probable(row: &[f32]) -> (u8, f32) {
+fn most_probable<P: Copy + PartialOrd>(row: &[P]) -> (u8, P) {
     let mut best = 0;
     for (class, probability) in row.iter().enumerate() {
         if *probability > row[best] {
@@ -84,29 +114,73 @@ pub struct ClassMetrics {
     pub support: usize,
 }
 
-/// The result of one model on one data set; serialises to the content of `evaluation.json`.
+/// Two classes of which images of one are taken for the other, in that direction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfusedPair {
+    /// The name of the images' class.
+    #[serde(rename = "true")]
+    pub truth: String,
+    /// The name of the class that they are taken for.
+    pub predicted: String,
+    /// How many they are.
+    pub images: usize,
+}
+
+/// One of the models that an [`Evaluation`] is of, by itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Evaluation {
+pub struct EvaluatedModel {
+    /// How it was called where it stands beside others. One model alone has no name here: its
+    /// result is the same wherever its run lies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// The fraction of images recognised, 0 to 1.
     pub accuracy: f64,
     /// Mean cross-entropy, in nats.
     pub loss: f64,
+    /// SHA-256 of all its tensors in the order of the file, as little-endian f32, in hexadecimal.
+    pub weights_sha256: String,
+}
+
+/// The result of one model, or of several whose probabilities are averaged, on one data set;
+/// serialises to the content of `evaluation.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Evaluation {
+    /// The fraction of images recognised, 0 to 1.
+    pub accuracy: f64,
+    /// The 95 % Wilson score interval of the accuracy, from low to high: what another sample of
+    /// as many images could have shown.
+    pub accuracy_interval: [f64; 2],
+    /// Mean cross-entropy, in nats.
+    pub loss: f64,
     /// The number of images.
     pub images: usize,
+    /// The expected calibration error, 0 to 1: [`Calibration::error`].
+    pub calibration_error: f64,
     /// The classes' names, by class number.
     pub classes: Vec<String>,
     /// Each class by itself, by class number.
     pub per_class: Vec<ClassMetrics>,
     /// How many images of the row's class were taken for the column's.
     pub confusion: Vec<Vec<usize>>,
-    /// How many numbers the model stores, running statistics included.
+    /// The most frequent mistakes, most frequent first, at most five; equals in the order of the
+    /// class numbers, that of the true class first.
+    pub most_confused: Vec<ConfusedPair>,
+    /// How many numbers the models store in all, running statistics included.
     pub parameters: usize,
-    /// SHA-256 of all tensors in the order of the file, as little-endian f32, in hexadecimal.
+    /// Of one model, SHA-256 of all tensors in the order of the file, as little-endian f32, in
+    /// hexadecimal; of several, SHA-256 of these texts, one after the other.
     pub weights_sha256: String,
+    /// The models, in the order in which they were given.
+    pub models: Vec<EvaluatedModel>,
+    /// Whether each answer is the mean of those to an image and to its mirror image.
+    pub tta: bool,
+    /// How others answered the same images, if that was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Comparison>,
 }
 
 impl Evaluation {
-    /// Sums up predictions and the loss of each image, `[images]`, in nats.
+    /// Sums up one model's predictions and the loss of each image, `[images]`, in nats.
     ///
     /// # Panics
     /// Panics if there is no image, if the counts differ, or if a class number has no name.
@@ -127,15 +201,25 @@ impl Evaluation {
             .map(|class| class_metrics(class, &classes[class], &confusion))
             .collect();
         let hits: usize = (0..classes.len()).map(|class| confusion[class][class]).sum();
+        let accuracy = ratio(hits, images);
+        let loss = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / images as f64;
+        let model =
+            EvaluatedModel { name: None, accuracy, loss, weights_sha256: weights_sha256.clone() };
         Self {
-            accuracy: ratio(hits, images),
-            loss: losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / images as f64,
+            accuracy,
+            accuracy_interval: wilson(hits, images),
+            loss,
             images,
+            calibration_error: Calibration::of(predictions).error(),
             classes: classes.to_vec(),
             per_class,
+            most_confused: most_confused(&confusion, classes),
             confusion,
             parameters,
             weights_sha256,
+            models: vec![model],
+            tta: false,
+            comparison: None,
         }
     }
 
@@ -143,37 +227,6 @@ impl Evaluation {
     #[must_use]
     pub fn report(&self) -> ClassificationReport<'_> {
         ClassificationReport::new(self)
-    }
-
-    /// The 95 % Wilson score interval of the accuracy: what another sample of as many images
-    /// could have shown.
-    #[must_use]
-    pub fn accuracy_interval(&self) -> (f64, f64) {
-        const QUANTILE: f64 = 1.959_963_984_540_054;
-        let count = self.images as f64;
-        let shrink = 1.0 + QUANTILE * QUANTILE / count;
-        let centre = self.accuracy + QUANTILE * QUANTILE / (2.0 * count);
-        let variance = self.accuracy * (1.0 - self.accuracy) / count
-            + QUANTILE * QUANTILE / (4.0 * count * count);
-        let half_width = QUANTILE * variance.sqrt();
-        (((centre - half_width) / shrink).max(0.0), ((centre + half_width) / shrink).min(1.0))
-    }
-
-    /// The most frequent mistakes as `(true class, predicted class, images)`, most frequent
-    /// first and at most `limit` of them; equals in the order of the class numbers.
-    #[must_use]
-    pub fn most_confused(&self, limit: usize) -> Vec<(usize, usize, usize)> {
-        let mut mistakes = Vec::new();
-        for (truth, row) in self.confusion.iter().enumerate() {
-            for (predicted, &count) in row.iter().enumerate() {
-                if truth != predicted && count > 0 {
-                    mistakes.push((truth, predicted, count));
-                }
-            }
-        }
-        mistakes.sort_by_key(|&(_, _, count)| std::cmp::Reverse(count));
-        mistakes.truncate(limit);
-        mistakes
     }
 }
 
@@ -189,6 +242,26 @@ fn confusion(predictions: &Predictions, classes: usize) -> Vec<Vec<usize>> {
         confusion[usize::from(truth)][usize::from(predicted)] += 1;
     }
     confusion
+}
+
+fn most_confused(confusion: &[Vec<usize>], classes: &[String]) -> Vec<ConfusedPair> {
+    let mut mistakes = Vec::new();
+    for (truth, row) in confusion.iter().enumerate() {
+        for (predicted, &images) in row.iter().enumerate() {
+            if truth != predicted && images > 0 {
+                mistakes.push((truth, predicted, images));
+            }
+        }
+    }
+    // The sort keeps equals in their order.
+    mistakes.sort_by_key(|&(_, _, images)| std::cmp::Reverse(images));
+    let name = |class: usize| classes[class].clone();
+    let pair = |&(truth, predicted, images): &(usize, usize, usize)| ConfusedPair {
+        truth: name(truth),
+        predicted: name(predicted),
+        images,
+    };
+    mistakes.iter().take(MOST_CONFUSED).map(pair).collect()
 }
 
 fn class_metrics(class: usize, name: &str, confusion: &[Vec<usize>]) -> ClassMetrics {

@@ -5,6 +5,7 @@
 
 mod event;
 mod format;
+mod result;
 mod transfer;
 
 use std::io::{self, IsTerminal, Write};
@@ -19,7 +20,7 @@ use event::Event;
 use transfer::Transfer;
 
 pub use event::{Plan, StopReason, Summary};
-pub use format::evaluation_text;
+pub use result::evaluation_text;
 
 /// How a bar is kept from costing time, and how long a log stays silent within an epoch.
 const BAR_INTERVAL: Duration = Duration::from_millis(100);

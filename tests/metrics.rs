@@ -1,6 +1,7 @@
 //! The metrics against scikit-learn's, and the small rules that it does not cover.
 //!
-//! `tests/golden/classification_report.py` writes the fixtures.
+//! `tests/golden/classification_report.py` writes the fixtures. What is more than scikit-learn's
+//! report is compared in `tests/statistics.rs`.
 
 use std::path::{Path, PathBuf};
 
@@ -120,13 +121,21 @@ fn evaluation_json_has_exactly_the_promised_keys() {
     };
     let expected = json!({
         "accuracy": 0.5,
+        "accuracy_interval": small().accuracy_interval,
         "loss": 0.59375,
         "images": 4,
+        "calibration_error": 0.28125,
         "classes": ["cat", "dog"],
         "per_class": [class("cat"), class("dog")],
         "confusion": [[1, 1], [1, 1]],
+        "most_confused": [
+            {"true": "cat", "predicted": "dog", "images": 1},
+            {"true": "dog", "predicted": "cat", "images": 1},
+        ],
         "parameters": 42,
         "weights_sha256": "ab12",
+        "models": [{"accuracy": 0.5, "loss": 0.59375, "weights_sha256": "ab12"}],
+        "tta": false,
     });
     assert_eq!(serde_json::to_value(small()).unwrap(), expected);
     assert_eq!(serde_json::from_value::<Evaluation>(expected).unwrap(), small());
@@ -151,25 +160,29 @@ fn the_mean_loss_is_summed_in_f64() {
     assert_eq!(evaluation.loss, 16_777_220.0 / 5.0);
 }
 
+/// Six kinds of mistakes, of which five are listed.
 #[test]
 fn mistakes_are_listed_most_frequent_first() {
-    let truth = [0, 0, 0, 1, 2, 2, 2];
-    let predictions = Predictions::new(&truth, &one_hot(&[1, 1, 0, 0, 0, 0, 2], 3), 3);
+    let truth = [0, 0, 0, 0, 1, 1, 1, 2, 2, 2];
+    let predicted = [1, 1, 0, 2, 0, 2, 2, 0, 0, 1];
+    let predictions = Predictions::new(&truth, &one_hot(&predicted, 3), 3);
     let classes = names(&["a", "b", "c"]);
-    let evaluation = Evaluation::new(&predictions, &[0.0; 7], &classes, 0, String::new());
-    assert_eq!(evaluation.most_confused(2), [(0, 1, 2), (2, 0, 2)]);
-    assert_eq!(evaluation.most_confused(9), [(0, 1, 2), (2, 0, 2), (1, 0, 1)]);
+    let evaluation = Evaluation::new(&predictions, &[0.0; 10], &classes, 0, String::new());
+    let pairs: Vec<_> = evaluation
+        .most_confused
+        .iter()
+        .map(|pair| (pair.truth.as_str(), pair.predicted.as_str(), pair.images))
+        .collect();
+    assert_eq!(pairs, [("a", "b", 2), ("b", "c", 2), ("c", "a", 2), ("a", "c", 1), ("b", "a", 1)]);
 }
 
+/// Two means that are one number in f32.
 #[test]
-fn the_interval_is_wilsons() {
-    // SciPy: binomtest(2, 4).proportion_ci(0.95, "wilson").
-    let (low, high) = small().accuracy_interval();
-    assert!(
-        (low - 0.150_038_989_152_149_5).abs() < 1e-12
-            && (high - 0.849_961_010_847_850_5).abs() < 1e-12,
-        "{low} {high}"
-    );
+fn the_digits_of_a_mean_decide() {
+    let (less, more) = (0.4999999999, 0.5000000001);
+    let predictions = Predictions::of_means(&[1, 0], &[less, more, more, less], 2);
+    assert_eq!(predictions.predicted, [1, 0]);
+    assert_eq!(predictions.confidence, [0.5, 0.5]);
 }
 
 #[test]

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{Plan, Position, StopReason, Summary};
-use crate::metrics::Evaluation;
 use crate::run_folder::HistoryRow;
 
 /// What training on an image costs, with validating one as the unit: a backward pass is about
@@ -150,33 +149,6 @@ fn command(program: &str, arguments: &str) -> String {
     }
     let typed = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
     format!("{} {arguments}", typed.with_file_name(program).display())
-}
-
-/// The result of an evaluation for a person, ending in a line feed.
-#[must_use]
-pub fn evaluation_text(evaluation: &Evaluation) -> String {
-    let (low, high) = evaluation.accuracy_interval();
-    let mut text = format!(
-        "Test accuracy {:.2} % (95 % interval {:.1} to {:.1}) | loss {:.4} | {} images\n\n{}\n",
-        100.0 * evaluation.accuracy,
-        100.0 * low,
-        100.0 * high,
-        evaluation.loss,
-        evaluation.images,
-        evaluation.report(),
-    );
-    let confused: Vec<String> = evaluation
-        .most_confused(3)
-        .iter()
-        .map(|&(truth, predicted, count)| {
-            let name = |class: usize| evaluation.classes[class].as_str();
-            format!("{} as {} {count}", name(truth), name(predicted))
-        })
-        .collect();
-    if !confused.is_empty() {
-        let _ = writeln!(text, "Most confused: {}", confused.join(", "));
-    }
-    text
 }
 
 /// At most 8 characters.
