@@ -9,19 +9,21 @@ mod canvas;
 mod class_distribution;
 mod confusion_matrix;
 mod image_grid;
+mod reliability;
 mod style;
 mod training_curves;
 
 use crate::data::Images;
-use crate::metrics::{Evaluation, Predictions};
+use crate::metrics::{Calibration, Evaluation, Predictions};
 use crate::run_folder::{
-    CLASS_DISTRIBUTION, CONFUSION_MATRIX, CONFUSION_MATRIX_NORMALIZED, HistoryRow,
+    CLASS_DISTRIBUTION, CONFUSION_MATRIX, CONFUSION_MATRIX_NORMALIZED, HistoryRow, RELIABILITY,
     SAMPLE_PREDICTIONS, TRAINING_CURVES, WORST_ERRORS,
 };
 
 pub use class_distribution::class_distribution;
 pub use confusion_matrix::{confusion_matrix, confusion_matrix_normalized};
 pub use image_grid::{sample_predictions, worst_errors};
+pub use reliability::reliability;
 pub use training_curves::{Marks, training_curves};
 
 /// All that a finished run's pictures show.
@@ -44,13 +46,13 @@ pub struct Figures<'a> {
 }
 
 impl Figures<'_> {
-    /// Draws all six pictures; returns each file's name in the run folder and its content.
+    /// Draws all seven pictures; returns each file's name in the run folder and its content.
     ///
     /// # Panics
     /// Panics if images and predictions differ in number, or if a class has no name.
     #[must_use]
     #[track_caller]
-    pub fn draw(&self) -> [(&'static str, Vec<u8>); 6] {
+    pub fn draw(&self) -> [(&'static str, Vec<u8>); 7] {
         let Self { evaluation, predictions, test_images, .. } = *self;
         let classes = &evaluation.classes;
         let counts = |labels| class_counts(labels, classes.len());
@@ -58,6 +60,7 @@ impl Figures<'_> {
             (TRAINING_CURVES, training_curves(self.history, &self.marks)),
             (CONFUSION_MATRIX, confusion_matrix(evaluation)),
             (CONFUSION_MATRIX_NORMALIZED, confusion_matrix_normalized(evaluation)),
+            (RELIABILITY, reliability(&Calibration::of(predictions))),
             (SAMPLE_PREDICTIONS, sample_predictions(test_images, predictions, classes)),
             (WORST_ERRORS, worst_errors(test_images, predictions, classes)),
             (

@@ -45,6 +45,8 @@ pub const TRAINING_CURVES: &str = "training_curves.png";
 pub const CONFUSION_MATRIX: &str = "confusion_matrix.png";
 /// What was taken for what, in percent of each true class.
 pub const CONFUSION_MATRIX_NORMALIZED: &str = "confusion_matrix_normalized.png";
+/// Right answers by confidence.
+pub const RELIABILITY: &str = "reliability.png";
 /// Test images and the answers to them.
 pub const SAMPLE_PREDICTIONS: &str = "sample_predictions.png";
 /// The wrong answers of which the model was most certain.
@@ -84,6 +86,7 @@ const RESULTS: &[&str] = &[
     TRAINING_CURVES,
     CONFUSION_MATRIX,
     CONFUSION_MATRIX_NORMALIZED,
+    RELIABILITY,
     SAMPLE_PREDICTIONS,
     WORST_ERRORS,
     CLASS_DISTRIBUTION,

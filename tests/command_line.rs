@@ -273,6 +273,7 @@ fn a_run_leaves_what_it_promises() {
         "metrics.jsonl",
         "predictions.csv",
         "previous.ckpt",
+        "reliability.png",
         "sample_predictions.png",
         "training_curves.png",
         "training_history.csv",

@@ -4,9 +4,9 @@
 use image::RgbImage;
 use proptest::prelude::*;
 use toile::data::Images;
-use toile::metrics::{Evaluation, Predictions};
+use toile::metrics::{Calibration, Evaluation, Predictions};
 use toile::plots::{
-    Figures, Marks, class_distribution, confusion_matrix, confusion_matrix_normalized,
+    Figures, Marks, class_distribution, confusion_matrix, confusion_matrix_normalized, reliability,
     sample_predictions, training_curves, worst_errors,
 };
 use toile::progress::StopReason;
@@ -104,7 +104,7 @@ fn frames(picture: &RgbImage, size: u32) -> Vec<bool> {
 }
 
 #[test]
-fn a_run_has_its_six_pictures_and_the_same_bytes_each_time() {
+fn a_run_has_its_seven_pictures_and_the_same_bytes_each_time() {
     let predictions = predictions(&[(0, 0), (1, 2), (2, 2), (1, 1)]);
     let evaluation = evaluation(&predictions, &names(3));
     let history = history(&[(3.0, 0.1), (1.0, 0.1), (0.9, 0.01)]);
@@ -122,6 +122,7 @@ fn a_run_has_its_six_pictures_and_the_same_bytes_each_time() {
         "training_curves.png",
         "confusion_matrix.png",
         "confusion_matrix_normalized.png",
+        "reliability.png",
         "sample_predictions.png",
         "worst_errors.png",
         "class_distribution.png",
@@ -134,7 +135,7 @@ fn a_run_has_its_six_pictures_and_the_same_bytes_each_time() {
     }
     // The pictures are those of the single functions, with these counts.
     let expected = class_distribution(&names(3), &[1, 1, 2], &[2, 0, 0], &[1, 2, 1]);
-    assert!(drawn[5].1 == expected, "other counts were drawn");
+    assert!(drawn[6].1 == expected, "other counts were drawn");
 }
 
 #[test]
@@ -212,6 +213,49 @@ fn bars_are_as_long_as_their_counts() {
     for (length, count) in lengths.iter().zip(counts) {
         let expected = f64::from(lengths[0]) * count as f64 / 4000.0;
         assert!((f64::from(*length) - expected).abs() <= 1.0, "{lengths:?}");
+    }
+}
+
+fn is_pale_red(pixel: [u8; 3]) -> bool {
+    pixel == [246, 205, 205]
+}
+
+fn is_pale_green(pixel: [u8; 3]) -> bool {
+    pixel == [126, 200, 176]
+}
+
+/// Four bins of known accuracy, confidence and size, measured beside the middle of their columns.
+#[test]
+fn reliability_bars_are_as_high_as_their_numbers() {
+    let bins = [(2, 1.0, 10), (5, 0.8, 20), (8, 0.9, 30), (11, 0.2, 40)];
+    let confidence = |bin: u32| (f64::from(bin) + 0.5) / 15.0;
+    let mut answers = predictions(&[]);
+    for (bin, accuracy, images) in bins {
+        let hits = (accuracy * f64::from(images)).round() as i32;
+        answers.truth.extend((0..images).map(|image| u8::from(image >= hits)));
+        answers.predicted.extend((0..images).map(|_| 0));
+        answers.confidence.extend((0..images).map(|_| confidence(bin) as f32));
+    }
+    let picture = decode(&reliability(&Calibration::of(&answers)));
+    for (bin, accuracy, images) in bins {
+        let x = (190.0 + (f64::from(bin) + 0.25) * 1210.0 / 15.0) as u32;
+        let column: Vec<_> = (0..picture.height()).map(|y| picture.get_pixel(x, y).0).collect();
+        let first = |is: fn([u8; 3]) -> bool| column.iter().position(|&p| is(p)).unwrap() as f64;
+        // Full green ends at the lower of accuracy and confidence, the gap at the higher; it is
+        // green as well where answers are right more often than the model says.
+        let gap = if accuracy > confidence(bin) { is_pale_green } else { is_pale_red };
+        let (green, pale) = (first(is_green), first(gap));
+        for (found, fraction) in
+            [(green, accuracy.min(confidence(bin))), (pale, accuracy.max(confidence(bin)))]
+        {
+            let expected = 1010.0 - 790.0 * fraction;
+            assert!((found - expected).abs() <= 3.0, "bin {bin}: {found}, expected {expected}");
+        }
+        let counts = column[1090..].iter();
+        let grey = counts.filter(|&&pixel| pixel == [95, 103, 112]).count();
+        let whole = 240.0 - 1.6 * 24.0;
+        let expected = whole * f64::from(images) / 40.0;
+        assert!((grey as f64 - expected).abs() <= 4.0, "bin {bin}: {grey}, expected {expected}");
     }
 }
 
