@@ -128,14 +128,11 @@ impl Model {
     /// SHA-256 of all tensors in the order of a model file, in hexadecimal.
     #[must_use]
     pub fn weights_sha256(&self) -> String {
-        let mut hash = Sha256::new();
-        for (_, _, bytes) in self.tensors() {
-            hash.update(&bytes);
-        }
-        hash.finalize().iter().fold(String::new(), |mut text, byte| {
-            write!(text, "{byte:02x}").expect("a String takes any text");
-            text
-        })
+        hexadecimal(
+            self.tensors()
+                .iter()
+                .fold(Sha256::new(), |hash, (_, _, bytes)| hash.chain_update(bytes)),
+        )
     }
 
     /// All tensors as little-endian f32, in the order of a model file: by name.
@@ -260,6 +257,23 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// What stands for the weights of several models together: SHA-256, in hexadecimal, of their
+/// hashes in hexadecimal, one after the other. One model's hash stands for itself.
+#[must_use]
+pub fn joint_sha256(hashes: &[String]) -> String {
+    match hashes {
+        [one] => one.clone(),
+        several => hexadecimal(Sha256::new().chain_update(several.concat())),
+    }
+}
+
+fn hexadecimal(hash: Sha256) -> String {
+    hash.finalize().iter().fold(String::new(), |mut text, byte| {
+        write!(text, "{byte:02x}").expect("a String takes any text");
+        text
+    })
 }
 
 /// Checks that a file holds the tensors of a network and no others; says all that is wrong.

@@ -1,35 +1,36 @@
-//! A trained model's worth on the test images: the one call behind the `evaluate` program.
+//! The worth of trained models on the test images: the one call behind the `evaluate` program.
 
-use std::ops::Range;
-use std::path::PathBuf;
+mod answers;
 
-use toile_kernels::geometry::SUMMARY_LEN;
+use std::path::{Path, PathBuf};
+
 use toile_kernels::threads::Workers;
-use toile_kernels::{Buffer, Device, Isa};
+use toile_kernels::{Device, Isa};
 
-use crate::checkpoint::Model;
+use crate::checkpoint::{Model, joint_sha256};
 use crate::data::{Source, Split};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plain, shortened};
 use crate::memory;
-use crate::metrics::{Evaluation, Predictions};
+use crate::metrics::{Comparison, EvaluatedModel, Evaluation, PairedCounts, Predictions};
 use crate::ops::gather::Resident;
 use crate::progress::Progress;
 use crate::recipe::{DEFAULT_DATA, Overrides};
 use crate::run_folder::{CONFIG, ModelLocation};
-use crate::shape::Shape;
+use answers::Mean;
 
-/// Images of one inference batch, where the largest result of so many is not too large.
-const BATCH: usize = 500;
-
-/// The most numbers that one result of an inference batch has: 64 MB.
-const MOST_NUMBERS: usize = 1 << 24;
+pub(crate) use answers::{answer, resident};
 
 /// An evaluation to be made.
 #[derive(Clone, Debug)]
 pub struct EvaluateOptions {
-    /// A run folder, a link to one, or a file of weights.
-    pub model: PathBuf,
-    /// The data set; without one, that of the model's run.
+    /// Run folders, links to some, or files of weights, at least one; the probabilities of
+    /// several are averaged in this order.
+    pub models: Vec<PathBuf>,
+    /// What these are compared with, in the same way; none for no comparison.
+    pub against: Vec<PathBuf>,
+    /// Whether each image is answered together with its mirror image.
+    pub tta: bool,
+    /// The data set; without one, that of the first model's run.
     pub data: Option<PathBuf>,
     /// Worker threads, 1 to 64.
     pub threads: usize,
@@ -37,17 +38,40 @@ pub struct EvaluateOptions {
     pub device: Device,
 }
 
-/// Evaluates a model on the test images.
+/// A model, where it was found, and how it was called.
+struct Found {
+    model: Model,
+    location: ModelLocation,
+    name: String,
+}
+
+impl Found {
+    fn new(path: &Path, device: Device) -> Result<Found> {
+        let location = ModelLocation::find(path)?;
+        let model = Model::find(&location, device)?;
+        Ok(Found { model, location, name: plain(&path.display().to_string()) })
+    }
+}
+
+/// Evaluates models on the test images, together.
 ///
 /// # Errors
-/// [`Error::Input`] if the model or the data cannot be used or do not fit each other,
-/// [`Error::Failure`] if the data cannot be obtained, [`Error::NotFinite`] if the answers are
-/// no numbers.
+/// [`Error::Input`] if a model or the data cannot be used or do not fit each other,
+/// [`Error::Failure`] if the data cannot be obtained, [`Error::NotFinite`] if answers are no
+/// numbers.
+///
+/// # Panics
+/// If no model is given.
 pub fn evaluate(options: &EvaluateOptions, progress: &mut Progress) -> Result<Evaluation> {
     Isa::from_environment().map_err(Error::Input)?;
-    let location = ModelLocation::find(&options.model)?;
-    let model = Model::find(&location, options.device)?;
-    let data = match (&options.data, &location.run) {
+    let find = |paths: &[PathBuf]| -> Result<Vec<Found>> {
+        paths.iter().map(|path| Found::new(path, options.device)).collect()
+    };
+    let (these, others) = (find(&options.models)?, find(&options.against)?);
+    let first = these.first().expect("at least one model");
+    these.iter().chain(&others).try_for_each(|other| check_alike(first, other))?;
+    [&these, &others].iter().for_each(|side| warn_of_twins(side, progress));
+    let data = match (&options.data, &first.location.run) {
         (Some(data), _) => data.clone(),
         (None, Some(run)) => {
             Overrides::load(&run.join(CONFIG))?.data.unwrap_or_else(|| DEFAULT_DATA.into())
@@ -55,19 +79,85 @@ pub fn evaluate(options: &EvaluateOptions, progress: &mut Progress) -> Result<Ev
         (None, None) => DEFAULT_DATA.into(),
     };
     let mut source = Source::obtain(&data, progress)?;
-    check_fit(&model, &source, &location.weights)?;
-    let (rows, columns) = source.image_size();
-    // While images are brought to the device, there are two copies.
-    let bytes = 2 * (source.test_count() * rows * columns) as u64;
-    memory::require(bytes, "take a smaller test file")?;
-    progress.note(&format!("{} on {}", location.weights.display(), source.directory().display()));
+    check_fit(&first.model, &source, &first.location.weights)?;
+    memory::require(needed_bytes(&first.model, source.test_count()), "take a smaller test file")?;
+    for found in these.iter().chain(&others) {
+        let weights = found.location.weights.display();
+        progress.note(&format!("{weights} on {}", source.directory().display()));
+    }
     let workers = Workers::new(options.threads).map_err(Error::Failure)?;
     let test = source.load_test()?;
-    Ok(workers.run(|| evaluate_split(&model, &test))?.1)
+    workers.run(|| {
+        let data = resident(&test, options.device);
+        let test = Test { part: &test, data: &data, tta: options.tta };
+        let (predictions, mut evaluation) = evaluate_mean(&these, &test, these.len() > 1)?;
+        if !others.is_empty() {
+            let (theirs, other) = evaluate_mean(&others, &test, true)?;
+            let counts = PairedCounts::of(&predictions, &theirs);
+            evaluation.comparison = Some(Comparison::new(counts, &other));
+        }
+        Ok(evaluation)
+    })
+}
+
+/// Checks that two models may answer together, or be compared: they take the same images and know
+/// the same classes.
+fn check_alike(first: &Found, other: &Found) -> Result<()> {
+    let differ = |what: String| {
+        Err(Error::Input(format!(
+            "{what}: models that answer together or are compared must take the same images and \
+             know the same classes; leave one of the two out"
+        )))
+    };
+    let [one, two] = [first, other].map(|found| found.location.weights.display());
+    let [input, other_input] = [first, other].map(|found| found.model.architecture.input);
+    if input != other_input {
+        return differ(format!(
+            "{one} takes images of {input:?} (height, width, channels), {two} \
+                               of {other_input:?}"
+        ));
+    }
+    let (classes, other_classes) = (&first.model.classes, &other.model.classes);
+    if classes.len() != other_classes.len() {
+        return differ(format!(
+            "{one} knows {} classes, {two} knows {}",
+            classes.len(),
+            other_classes.len()
+        ));
+    }
+    let mut pairs = classes.iter().zip(other_classes).enumerate();
+    match pairs.find(|(_, (name, other))| name != other) {
+        Some((class, (name, other))) => differ(format!(
+            "class {class} of {one} is {}, that of {two} is {}",
+            shortened(name),
+            shortened(other)
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Says where the same weights stand twice, as `runs/*` has those of `runs/latest`.
+fn warn_of_twins(side: &[Found], progress: &mut Progress) {
+    let hashes: Vec<String> = side.iter().map(|found| found.model.weights_sha256()).collect();
+    for (place, hash) in hashes.iter().enumerate() {
+        if let Some(twin) = hashes[..place].iter().position(|other| other == hash) {
+            let [one, two] = [twin, place].map(|place| &side[place].name);
+            progress.warn(&format!("{one} and {two} hold the same weights, which count twice"));
+        }
+    }
+}
+
+/// About how many bytes an evaluation takes at once. While images are brought to the device there
+/// are two copies of them; a probability is there three times in f64: as a model's mean, as its
+/// sum, and as the sum over the models.
+fn needed_bytes(model: &Model, images: usize) -> u64 {
+    let [height, width, channels] = model.architecture.input;
+    let bytes = 2 * height * width * channels + 24 * model.classes.len();
+    images as u64 * bytes as u64
 }
 
 /// Checks that a model can answer for a data set.
-fn check_fit(model: &Model, source: &Source, weights: &std::path::Path) -> Result<()> {
+fn check_fit(model: &Model, source: &Source, weights: &Path) -> Result<()> {
     let (rows, columns) = source.image_size();
     let [height, width, channels] = model.architecture.input;
     if [height, width, channels] != [rows, columns, 1] {
@@ -90,74 +180,69 @@ fn check_fit(model: &Model, source: &Source, weights: &std::path::Path) -> Resul
     Ok(())
 }
 
-/// The answers to a test part and what they are worth.
+/// A test part, on the host and on the device.
+struct Test<'a> {
+    part: &'a Split,
+    data: &'a Resident,
+    tta: bool,
+}
+
+/// A model's answers to a test part and what they are worth.
 ///
 /// # Errors
 /// [`Error::NotFinite`] if the model's answers are no numbers.
 pub(crate) fn evaluate_split(model: &Model, test: &Split) -> Result<(Predictions, Evaluation)> {
     let data = resident(test, model.network.device());
-    let answers = answer(model, &data, 0..test.labels.len(), |_| true);
-    let answers = answers.expect("nothing stops it");
-    let predictions = Predictions::new(&test.labels, &answers.probabilities, model.classes.len());
-    let evaluation = Evaluation::new(
-        &predictions,
-        &answers.losses,
-        &model.classes,
-        model.network.summary().parameters(),
-        model.weights_sha256(),
-    );
-    if !evaluation.loss.is_finite() {
-        return Err(Error::NotFinite(
-            "the model's loss on the test images is not finite: its weights are of no use".into(),
-        ));
+    worth("the model", model, &Mean::of(model, test, &data, false), test)
+}
+
+/// The answers of one model, or the means of several, to a test part and what they are worth.
+fn evaluate_mean(models: &[Found], test: &Test, named: bool) -> Result<(Predictions, Evaluation)> {
+    let mut mean = Mean::default();
+    let mut alone = Vec::new();
+    for Found { name, model, .. } in models {
+        let answers = Mean::of(model, test.part, test.data, test.tta);
+        let (_, evaluation) = worth(name, model, &answers, test.part)?;
+        mean.add(&answers);
+        alone.push(evaluation);
     }
-    Ok((predictions, evaluation))
+    let hashes: Vec<String> = alone.iter().map(|one| one.weights_sha256.clone()).collect();
+    let parameters = alone.iter().map(|one| one.parameters).sum();
+    let names = models.iter().map(|found| named.then(|| found.name.clone()));
+    let alone = alone.into_iter().flat_map(|one| one.models);
+    let models_alone = names.zip(alone).map(|(name, one)| EvaluatedModel { name, ..one }).collect();
+    let classes = &models[0].model.classes;
+    let (predictions, together) =
+        sum_up(&mean, test.part, classes, parameters, joint_sha256(&hashes));
+    Ok((predictions, Evaluation { models: models_alone, tta: test.tta, ..together }))
 }
 
-/// Brings images and labels to the device as bytes.
-pub(crate) fn resident(part: &Split, device: Device) -> Resident {
-    Resident {
-        pixels: Buffer::from_slice(device, &part.images.pixels),
-        labels: Buffer::from_slice(device, &part.labels),
-        image: Shape::new(&[part.images.rows, part.images.columns, 1]),
-    }
-}
-
-/// A model's answers to labelled images, in their order.
-#[derive(Default)]
-pub(crate) struct Answers {
-    /// `[images, classes]`
-    pub probabilities: Vec<f32>,
-    /// The cross-entropy of each image, in nats.
-    pub losses: Vec<f32>,
-    /// Images whose first largest logit is their label's.
-    pub hits: usize,
-}
-
-/// Runs images `range` of `data` through the model. `go_on` hears how many are finished; where it
-/// says no, there is no answer.
-pub(crate) fn answer(
+/// What one model's answers are worth; `name` is for messages.
+fn worth(
+    name: &str,
     model: &Model,
-    data: &Resident,
-    range: Range<usize>,
-    mut go_on: impl FnMut(usize) -> bool,
-) -> Option<Answers> {
-    let device = data.pixels.device();
-    let mut answers = Answers::default();
-    let mut summary = Buffer::zeros(device, SUMMARY_LEN);
-    let network = model.network.inference();
-    let batch = (MOST_NUMBERS / model.network.summary().largest_result()).clamp(1, BATCH);
-    for start in range.clone().step_by(batch) {
-        let end = (start + batch).min(range.end);
-        let order: Vec<u32> = (start as u32..end as u32).collect();
-        let (x, labels) = data.batch(&Buffer::from_slice(device, &order), model.normalization);
-        let loss = network.forward(&x).cross_entropy(&labels, &mut summary);
-        answers.probabilities.extend(loss.probabilities.to_vec::<f32>());
-        answers.losses.extend(loss.each.to_vec::<f32>());
-        answers.hits += summary.to_vec::<f32>()[1] as usize;
-        if !go_on(end - range.start) {
-            return None;
-        }
+    answers: &Mean,
+    part: &Split,
+) -> Result<(Predictions, Evaluation)> {
+    let parameters = model.network.summary().parameters();
+    let found = sum_up(answers, part, &model.classes, parameters, model.weights_sha256());
+    if !found.1.loss.is_finite() {
+        return Err(Error::NotFinite(format!(
+            "the loss of {name} on the test images is not finite: its weights are of no use"
+        )));
     }
-    Some(answers)
+    Ok(found)
+}
+
+fn sum_up(
+    answers: &Mean,
+    part: &Split,
+    classes: &[String],
+    parameters: usize,
+    weights_sha256: String,
+) -> (Predictions, Evaluation) {
+    let predictions = Predictions::of_means(&part.labels, &answers.probabilities(), classes.len());
+    let losses = answers.rounded_losses();
+    let evaluation = Evaluation::new(&predictions, &losses, classes, parameters, weights_sha256);
+    (predictions, evaluation)
 }

@@ -119,8 +119,20 @@ fn help_names_every_flag_variable_and_exit_code() {
         "42",
         "5000",
     ];
-    let evaluate =
-        ["RUN|MODEL", "--data", "--threads", "--device", "--fail-under", "--json", "10  accuracy"];
+    let evaluate = [
+        "RUN|MODEL",
+        "--against",
+        "--tta",
+        "--data",
+        "--threads",
+        "--device",
+        "--fail-under",
+        "--json",
+        "10  accuracy",
+        "evaluate runs/a runs/b",
+        "evaluate runs/a --tta",
+        "evaluate runs/a --against runs/b",
+    ];
     for (name, words) in [("train", &flags[..]), ("evaluate", &evaluate[..])] {
         let output = program(name, &folder).arg("--help").output().unwrap();
         assert_eq!(output.status.code(), Some(0));

@@ -1,4 +1,4 @@
-//! Evaluates a trained model on the test images.
+//! Evaluates trained models on the test images.
 
 mod common;
 
@@ -22,19 +22,32 @@ const EXAMPLES: &str = "\
 Examples, where evaluate stands for: cargo run --release --bin evaluate --
   evaluate                                  the newest run under runs/
   evaluate runs/fashion-mnist-reference-003 one run
+  evaluate runs/a runs/b runs/c             three models, their probabilities averaged
+  evaluate runs/a --tta                     each image and its mirror image, averaged
+  evaluate runs/a --against runs/b          which is better, and is that more than chance?
   evaluate model.safetensors --data photos  a file of weights on other data
   evaluate --fail-under 0.93 --json         for scripts: exit code 10 below 93 %";
 
-/// Measure a trained model on the test images: accuracy, loss, and precision, recall and F1 of
-/// each class.
+/// Measure trained models on the test images: accuracy with its 95 % interval, loss, calibration
+/// error, precision, recall and F1 of each class, and the most frequent mistakes.
 #[derive(Debug, Parser)]
 #[command(name = "evaluate", version, after_help = common::after_help(EXAMPLES, true, &OWN_EXIT_CODES))]
 struct Flags {
-    /// A run folder, or a file of weights
+    /// A run folder, or a file of weights; of several, which must take the same images and know
+    /// the same classes, the probabilities are averaged
     #[arg(value_name = "RUN|MODEL", default_value = "runs/latest", value_hint = ValueHint::AnyPath)]
-    model: PathBuf,
+    models: Vec<PathBuf>,
 
-    /// fashion-mnist, or a folder with the four IDX files [default: the data of the run]
+    /// Compare with another model on the same images: counts of what only one gets right,
+    /// difference of accuracy, McNemar's test; given several times, with the mean of those
+    #[arg(long, value_name = "RUN|MODEL", value_hint = ValueHint::AnyPath)]
+    against: Vec<PathBuf>,
+
+    /// Take the mean of the probabilities of each image and of its mirror image (left-right)
+    #[arg(long)]
+    tta: bool,
+
+    /// fashion-mnist, or a folder with the four IDX files [default: the data of the first run]
     #[arg(long, value_name = "NAME|DIR", value_hint = ValueHint::DirPath)]
     data: Option<PathBuf>,
 
@@ -71,7 +84,9 @@ fn run(flags: &Flags) -> Result<u8> {
         progress.note(&notice);
     }
     let options = EvaluateOptions {
-        model: flags.model.clone(),
+        models: flags.models.clone(),
+        against: flags.against.clone(),
+        tta: flags.tta,
         data: flags.data.clone(),
         threads,
         device: flags.device.resolve()?,

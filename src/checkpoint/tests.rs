@@ -27,6 +27,15 @@ fn the_hash_is_of_the_files_data() {
     assert_eq!(model().weights_sha256(), text);
 }
 
+/// `printf 'abcd' | sha256sum`, and one hash as it is.
+#[test]
+fn several_hashes_make_one() {
+    let [one, two] = ["ab", "cd"].map(String::from);
+    assert_eq!(joint_sha256(std::slice::from_ref(&one)), "ab");
+    let joint = "88d4266fd4e6338d13b845fcf289579d209c897823b9217da3e161936f031589";
+    assert_eq!(joint_sha256(&[one, two]), joint);
+}
+
 /// The content of a file with this metadata and no tensors.
 fn empty(architecture: &str, classes: &str) -> Vec<u8> {
     let metadata = [

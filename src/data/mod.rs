@@ -17,6 +17,7 @@ mod source;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use places::Place;
@@ -69,6 +70,22 @@ pub struct Split {
     pub images: Images,
     /// The class number of each image, as many as there are images.
     pub labels: Vec<u8>,
+}
+
+impl Split {
+    /// Some of the images, left and right exchanged, with their labels.
+    ///
+    /// # Panics
+    /// When the range reaches beyond the last image.
+    #[must_use]
+    #[track_caller]
+    pub fn mirrored(&self, range: Range<usize>) -> Split {
+        let Images { rows, columns, ref pixels, .. } = self.images;
+        let mut pixels = pixels[range.start * rows * columns..range.end * rows * columns].to_vec();
+        pixels.chunks_exact_mut(columns).for_each(<[u8]>::reverse);
+        let images = Images { count: range.len(), rows, columns, pixels };
+        Split { images, labels: self.labels[range].to_vec() }
+    }
 }
 
 /// A data set that has a name of its own.
@@ -136,4 +153,21 @@ fn find_file(directory: &Path, name: &str) -> Option<PathBuf> {
     [directory.join(name), directory.join(format!("{name}.gz"))]
         .into_iter()
         .find(|path| fs::symlink_metadata(path).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_image_has_its_lines_reversed() {
+        let images = Images { count: 3, rows: 2, columns: 3, pixels: (0..18).collect() };
+        let part = Split { images, labels: vec![7, 8, 9] };
+        let mirrored = part.mirrored(1..3);
+        assert_eq!(mirrored.labels, [8, 9]);
+        assert_eq!(mirrored.images.count, 2);
+        assert_eq!(mirrored.images.image(0), [8, 7, 6, 11, 10, 9]);
+        assert_eq!(mirrored.images.image(1), [14, 13, 12, 17, 16, 15]);
+        assert_eq!(mirrored.mirrored(0..2).images.pixels, part.images.pixels[6..]);
+    }
 }

@@ -1,9 +1,12 @@
-//! Cases 20 to 34: model files, each the good run's weights with one thing spoilt.
+//! Cases 20 to 34: model files, each the good run's weights with one thing spoilt; case 80: models
+//! that cannot answer together.
 
 use std::fs::{self, File};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
+use toile::Device;
+use toile::checkpoint::{Architecture, Model};
 
 use crate::harness::{Row, make_pipe};
 
@@ -75,9 +78,25 @@ pub fn rows() -> Vec<Row> {
         row(34, "a tensor with a name of a megabyte", |f| rename_tensor(f, &"x".repeat(1_000_000)), "its network", "xxx... is not known", TAKE),
         row(34, "a class named by terminal escapes", |f| edit_metadata(f, "classes", "[\"\\u001b[31mred\"]"), "class 0", "control characters", TAKE),
         row(34, "an unknown key with terminal escapes", |f| edit_metadata(f, "architecture", "{\"\\u001b[31m\":1}"), "expected `network` or `input`", "\\u{1b}[31m", TAKE),
+        Row::refused(80, "models of other classes together", |f| write_other(f, [28, 28, 1], 10), "evaluate run other.safetensors --data data", 2, ["class 0 of run/best.safetensors is 0", "that of other.safetensors is kind 0", "know the same classes", "leave one of the two out"]),
+        Row::refused(80, "models of other numbers of classes together", |f| write_other(f, [28, 28, 1], 3), "evaluate run other.safetensors --data data", 2, ["run/best.safetensors knows 10 classes", "other.safetensors knows 3", "know the same classes", "leave one of the two out"]),
+        Row::refused(80, "a comparison with a model of other images", |f| write_other(f, [32, 40, 1], 10), "evaluate run --against other.safetensors", 2, ["run/best.safetensors takes images of [28, 28, 1]", "other.safetensors of [32, 40, 1]", "take the same images", "leave one of the two out"]),
+        Row::refused(80, "a comparison with a run that is not there", |_| (), "evaluate run --against nowhere", 2, ["nowhere", "run folder or model file", "No such file", "train one first"]),
+        Row::refused(80, "a second model that is not there", |_| (), "evaluate run nowhere --tta", 2, ["nowhere", "run folder or model file", "No such file", "train one first"]),
+        Row::refused(80, "a comparison with nothing", |_| (), "evaluate run --against", 2, ["--against", "a value is required", "RUN|MODEL", "try '--help'"]),
+        Row::refused(80, "--tta with a value", |_| (), "evaluate run --tta=twice", 2, ["--tta", "unexpected value", "'twice'", "try '--help'"]),
+        Row { tells: vec!["warning: run and run/best.safetensors hold the same weights, which count twice"], ..Row::works(80, "the same weights twice", |_| (), "evaluate run run/best.safetensors --data data", |_| true) },
         Row::refused(34, "a path with terminal escapes", |_| (), "evaluate no\u{1b}[31mthing", 2, ["no\\u{1b}[31mthing", "run folder or model file", "No such file", "train one first"]),
         row(18, "a model that is a named pipe", |f| make_pipe(&f.join(MODEL)), "run folder", "a pipe, socket or device", "check the path"),
     ]
+}
+
+/// Writes a model of images of that height, width and channels and so many classes.
+fn write_other(folder: &Path, input: [usize; 3], classes: usize) {
+    let architecture = Architecture { network: "reference".into(), input };
+    let classes = (0..classes).map(|class| format!("kind {class}")).collect();
+    let model = Model::new(architecture, classes, Device::Cpu, 0).unwrap();
+    fs::write(folder.join("other.safetensors"), model.to_bytes()).unwrap();
 }
 
 fn write(folder: &Path, bytes: &[u8]) {
