@@ -28,7 +28,7 @@ pub struct EvaluateOptions {
     pub models: Vec<PathBuf>,
     /// What these are compared with, in the same way; none for no comparison.
     pub against: Vec<PathBuf>,
-    /// Whether each image is answered together with its mirror image.
+    /// Whether each image is answered together with its mirror image, on both sides.
     pub tta: bool,
     /// The data set; without one, that of the first model's run.
     pub data: Option<PathBuf>,

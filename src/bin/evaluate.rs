@@ -43,7 +43,8 @@ struct Flags {
     #[arg(long, value_name = "RUN|MODEL", value_hint = ValueHint::AnyPath)]
     against: Vec<PathBuf>,
 
-    /// Take the mean of the probabilities of each image and of its mirror image (left-right)
+    /// Take the mean of the probabilities of each image and of its mirror image (left-right);
+    /// with --against, on both sides
     #[arg(long)]
     tta: bool,
 
