@@ -16,10 +16,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::models::DropoutRates;
-use crate::ops::augment::Augmentation;
+use crate::ops::augment::{Augmentation, Flip};
 use crate::ops::mix::Mixing;
 use crate::optim::OptimizerSettings;
-use crate::schedule::{EarlyStoppingSettings, PlateauSettings, ScheduleSettings};
+use crate::schedule::{EarlyStoppingSettings, PlateauSettings, ScheduleKind, ScheduleSettings};
 pub use overrides::{
     AugmentationOverrides, DropoutOverrides, EarlyStoppingOverrides, MixingOverrides,
     OptimizerOverrides, Overrides, PlateauOverrides, ScheduleOverrides,
@@ -41,13 +41,20 @@ pub struct Recipe {
     settings: fn() -> Config,
 }
 
-/// All recipes, the default first. A new one is one more entry. None sets `limit`, `max_steps`
-/// or `save_every`: a config file could not unset them.
-pub const RECIPES: &[Recipe] = &[Recipe {
-    name: DEFAULT_RECIPE,
-    summary: "Adam, at most 50 epochs, early stopping, learning rate lowered on plateaus",
-    settings: reference,
-}];
+/// All recipes, the default first. A new one is one more entry. None sets `limit`, `max_steps`,
+/// `save_every`, `init` or `freeze`: a config file could not unset them.
+pub const RECIPES: &[Recipe] = &[
+    Recipe {
+        name: DEFAULT_RECIPE,
+        summary: "Keras's: Adam, at most 50 epochs, early stopping, learning rate lowered on plateaus",
+        settings: reference,
+    },
+    Recipe {
+        name: "quick",
+        summary: "AdamW through one cycle of the learning rate, 10 epochs of flipped images",
+        settings: quick,
+    },
+];
 
 fn reference() -> Config {
     Config {
@@ -73,6 +80,28 @@ fn reference() -> Config {
         dropout: DropoutRates::default(),
         augmentation: Augmentation::default(),
         mixing: Mixing::default(),
+    }
+}
+
+/// A short cycle with little dropout: there is no time to overfit.
+fn quick() -> Config {
+    Config {
+        recipe: "quick".to_owned(),
+        epochs: 10,
+        learning_rate: 3e-3,
+        standardize: true,
+        label_smoothing: 0.1,
+        early_stopping: EarlyStoppingSettings { enabled: false, ..Default::default() },
+        plateau: PlateauSettings { enabled: false, ..Default::default() },
+        schedule: ScheduleSettings {
+            kind: ScheduleKind::OneCycle,
+            warm_up: 0.2,
+            ..Default::default()
+        },
+        optimizer: OptimizerSettings { beta2: 0.99, weight_decay: 0.05, ..Default::default() },
+        dropout: DropoutRates { convolution: 0.05, dense: 0.2 },
+        augmentation: Augmentation { flip: Flip::Alternating, ..Default::default() },
+        ..reference()
     }
 }
 

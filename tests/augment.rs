@@ -141,7 +141,7 @@ fn rotations_turn_about_the_centre_and_are_uniform() {
     let image: Vec<u8> = (0..SIDE * SIDE).map(spot).collect();
     let brightness: f64 = image.iter().map(|&byte| f64::from(byte)).sum();
     let (count, most) = (4000, 40.0);
-    let augmentation = Augmentation { rotation: most as f32, ..Default::default() };
+    let augmentation = Augmentation { rotation: most, ..Default::default() };
     let angle = |x: &Vec<f32>| {
         let weighted = |place: fn(usize) -> f64| -> f64 {
             x.iter().enumerate().map(|(i, &x)| f64::from(x) * (place(i) - 13.5)).sum()
@@ -264,7 +264,7 @@ fn faults_are_found() {
     assert_eq!(none.fault(image), None);
     assert!(fault(Augmentation { shift: 20, ..none }).contains("shift"));
     assert!(fault(Augmentation { rotation: 181.0, ..none }).contains("rotation"));
-    assert!(fault(Augmentation { rotation: f32::NAN, ..none }).contains("rotation"));
+    assert!(fault(Augmentation { rotation: f64::NAN, ..none }).contains("rotation"));
     assert!(fault(Augmentation { erasing: 1.5, ..none }).contains("erasing"));
     assert!(none.fault(Shape::new(&[5000, 1, 1])).unwrap().contains("4096"));
 }

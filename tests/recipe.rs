@@ -75,6 +75,77 @@ fn a_written_config_runs_the_same_experiment() {
     }
 }
 
+/// Every setting that a file may hold, none of them a recipe's.
+const EVERYTHING: &str = r#"
+recipe = "quick"
+data = "elsewhere"
+epochs = 3
+batch_size = 5
+learning_rate = 0.25
+seed = 6
+val_size = 7
+limit = 8
+max_steps = 9
+save_every = 10
+init = "model"
+freeze = "conv2"
+standardize = false
+label_smoothing = 0.125
+average_decay = 0.875
+
+[early_stopping]
+enabled = true
+patience = 11
+
+[plateau]
+enabled = true
+factor = 0.75
+patience = 12
+min_delta = 0.5
+floor = 0.0625
+
+[schedule]
+kind = "cosine"
+warm_up = 0.3
+start = 0.1
+end = 0.2
+
+[optimizer]
+rule = "sgd"
+beta1 = 0.8
+beta2 = 0.98
+epsilon = 0.001
+momentum = 0.7
+weight_decay = 0.01
+largest_norm = 2.0
+
+[dropout]
+convolution = 0.11
+dense = 0.22
+
+[augmentation]
+flip = "random"
+shift = 3
+rotation = 4.5
+erasing = 0.35
+
+[mixing]
+method = "cutmix"
+alpha = 1.5
+"#;
+
+#[test]
+fn every_setting_is_taken_from_a_file() {
+    let config = resolve(&load(EVERYTHING).unwrap());
+    let written = config.to_toml();
+    // But for the heading, what is written is what was read.
+    assert_eq!(written.split_once('\n').unwrap().1.trim(), EVERYTHING.trim());
+    assert_written_and_read_back(&config);
+    let quick = Config::of_recipe("quick").unwrap().to_toml();
+    let unchanged = written.lines().filter(|line| line.contains('=') && quick.contains(line));
+    assert_eq!(unchanged.collect::<Vec<_>>(), ["recipe = \"quick\""]);
+}
+
 #[cfg(unix)]
 #[test]
 fn a_path_that_is_no_text_is_kept_byte_for_byte() {
@@ -107,6 +178,24 @@ fn a_bad_file_is_refused_with_its_name_and_the_reason() {
         ("[plateau]\npatience = -2", &["plateau.patience", "from 1"]),
         ("[early_stopping]\npatience = 0", &["early_stopping.patience", "from 1"]),
         ("plateau = 3", &["plateau"]),
+        ("label_smoothing = 1.0", &["label_smoothing", "below 1"]),
+        ("average_decay = -0.1", &["average_decay", "from 0"]),
+        ("init = 3", &["init", "path"]),
+        ("[schedule]\nkind = \"sine\"", &["sine", "constant", "cosine", "one-cycle"]),
+        ("[schedule]\nwarm_up = 1.0", &["schedule.warm_up", "below 1"]),
+        ("[schedule]\nend = 2.0", &["schedule.end", "from 0 to 1"]),
+        ("[optimizer]\nrule = \"lion\"", &["lion", "adam", "sgd"]),
+        ("[optimizer]\nbeta1 = 1.0", &["optimizer.beta1", "below 1"]),
+        ("[optimizer]\nepsilon = 0.0", &["optimizer.epsilon", "above 0"]),
+        ("[optimizer]\nweight_decay = nan", &["optimizer.weight_decay", "0 or more"]),
+        ("[optimizer]\nlargest_norm = -1.0", &["optimizer.largest_norm", "0 or more"]),
+        ("[dropout]\ndense = 1.0", &["dropout.dense", "below 1"]),
+        ("[augmentation]\nflip = \"up\"", &["up", "none", "random", "alternating"]),
+        ("[augmentation]\nshift = 13", &["augmentation.shift", "0 to 12"]),
+        ("[augmentation]\nrotation = 181.0", &["augmentation.rotation", "180"]),
+        ("[augmentation]\nerasing = 1.5", &["augmentation.erasing", "from 0 to 1"]),
+        ("[mixing]\nmethod = \"add\"", &["add", "mixup", "cutmix"]),
+        ("[mixing]\nalpha = inf", &["mixing.alpha", "0 to 100"]),
         ("recipe = \"fancy\"", &["fancy", "reference"]),
         ("epochs = ", &["line 1"]),
         ("\u{0}", &["line 1"]),

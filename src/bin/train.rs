@@ -37,6 +37,8 @@ Examples, where train stands for: cargo run --release --bin train --
   train --data photos/idx --name photos   your own IDX files, into runs/photos/
   train --epochs 2                        a quick look, in a minute
   train --config runs/latest/config.toml  the same experiment again
+  train --data DIR --init runs/latest --freeze dense2
+                                          teach a trained model other classes
   train --resume runs/latest              go on with a run that was stopped
   train --json > run.jsonl                one JSON object a line, for programs";
 
@@ -57,19 +59,19 @@ struct Flags {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 
-    /// The most passes over the training images, 1 to 100000 [default: 50]
+    /// The most passes over the training images, 1 to 100000 [default: the recipe's]
     #[arg(long, value_name = "N", value_parser = whole(limits::EPOCHS))]
     epochs: Option<u64>,
 
-    /// Images per optimizer step, 1 to 65536 [default: 128]
+    /// Images per optimizer step, 1 to 65536 [default: the recipe's]
     #[arg(long, value_name = "N", value_parser = whole(limits::BATCH_SIZE))]
     batch_size: Option<u64>,
 
-    /// The first learning rate, above 0 [default: 0.001]
+    /// The highest learning rate, above 0 [default: the recipe's]
     #[arg(long, value_name = "RATE", value_parser = real(limits::LEARNING_RATE))]
     lr: Option<f64>,
 
-    /// Decides initial weights, order of images and dropout; the same seed gives the same
+    /// Decides initial weights, order and changes of images, and dropout; the same seed gives the same
     /// weights, bit for bit, on any number of threads [default: 42]
     #[arg(long, value_name = "N", value_parser = whole(limits::SEED))]
     seed: Option<u64>,
