@@ -17,9 +17,13 @@ fn every_link_has_its_file() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut missing = Vec::new();
     let mut checked = 0;
-    for page in
-        ["README.md", "docs/coming-from-keras.md", "data/README.md", "tests/golden/README.md"]
-    {
+    for page in [
+        "README.md",
+        "docs/coming-from-keras.md",
+        "docs/training.md",
+        "data/README.md",
+        "tests/golden/README.md",
+    ] {
         let path = root.join(page);
         let text = std::fs::read_to_string(&path).unwrap();
         for target in targets(&text) {

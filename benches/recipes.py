@@ -1,0 +1,108 @@
+"""What a recipe reaches on the test images: mean and deviation over seeds.
+
+    cargo build --release
+    python3 benches/recipes.py quick --seeds 10         # about a quarter of an hour on two cores
+    python3 benches/recipes.py reference --seeds 5
+
+Trains the recipe with seeds 1 to N into runs/recipes/<recipe>-<seed>, one run after the other;
+runs that are there already and have finished are not made again, so a stopped call goes on. Prints
+every seed and then a row in Markdown: mean, sample deviation, least and greatest of single
+models, the mean of each with mirror images (`evaluate --tta`), and the mean answers of the first
+three and five models together.
+
+Each call opens the test images. The choices behind a recipe were made on the validation part; when
+the test images were looked at is written down in docs/test-looks.md.
+"""
+
+import argparse
+import csv
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BINARIES = ROOT / "target/release"
+TOGETHER = [3, 5]
+
+
+def output(*command):
+    finished = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+    if finished.returncode != 0:
+        sys.exit(f"{command[0]} ended with status {finished.returncode}")
+    return finished.stdout
+
+
+def trained(recipe, seed, out, flags):
+    """The folder of a finished run."""
+    folder = out / f"{recipe}-{seed}"
+    if not (folder / "evaluation.json").is_file():
+        name = ["--out", out, "--name", folder.name]
+        go_on = ["--resume", folder] if (folder / "last.ckpt").is_file() else None
+        fresh = ["--recipe", recipe, "--seed", seed, *name, "--overwrite", *flags]
+        output(BINARIES / "train", "--quiet", *(go_on or fresh))
+    return folder
+
+
+def accuracy(*arguments):
+    """In percent."""
+    return 100 * json.loads(output(BINARIES / "evaluate", "--json", *arguments))["accuracy"]
+
+
+def history(run):
+    """How many epochs a run took, and its minutes of training and validation."""
+    with open(run / "training_history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return len(rows), sum(float(row["seconds"]) for row in rows) / 60
+
+
+def spread(values):
+    deviation = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{deviation}"
+
+
+def measure(recipe, seeds, out, flags):
+    runs, plain, mirrored, epochs, minutes = [], [], [], [], []
+    print(f"{recipe}: seed, accuracy, with mirror images, epochs, minutes", flush=True)
+    for seed in seeds:
+        run = trained(recipe, seed, out, flags)
+        runs.append(run)
+        plain.append(accuracy(run))
+        mirrored.append(accuracy(run, "--tta"))
+        taken = history(run)
+        epochs.append(taken[0])
+        minutes.append(taken[1])
+        print(f"{seed:>4} {plain[-1]:.2f} {mirrored[-1]:.2f} {taken[0]:>3} {taken[1]:.1f}", flush=True)
+    together = {n: f"{accuracy(*runs[:n]):.2f}" for n in TOGETHER if n <= len(runs)}
+    cells = [
+        f"`{recipe}`",
+        f"{statistics.mean(epochs):.0f}",
+        f"{statistics.median(minutes):.1f}",
+        f"{len(runs)}",
+        spread(plain),
+        f"{min(plain):.2f} to {max(plain):.2f}",
+        spread(mirrored),
+        *(together.get(n, "") for n in TOGETHER),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("recipes", nargs="+")
+    parser.add_argument("--seeds", type=int, default=5, help="how many, from 1 [default: 5]")
+    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs/recipes")
+    parser.add_argument("--data", help="another data set, as train's --data")
+    arguments = parser.parse_args()
+    flags = ["--data", arguments.data] if arguments.data else []
+    seeds = range(1, arguments.seeds + 1)
+    rows = [measure(recipe, seeds, arguments.out, flags) for recipe in arguments.recipes]
+    heads = ["recipe", "epochs", "minutes", "seeds", "test accuracy, %", "range", "with mirror images"]
+    heads += [f"{n} models together" for n in TOGETHER]
+    print("\n| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
+    print("\n".join(rows))
+
+
+if __name__ == "__main__":
+    main()
