@@ -1,6 +1,7 @@
 //! The training loop: epochs of steps, validation, and what follows from it.
 
 mod keep;
+mod step;
 
 use std::time::Instant;
 
@@ -15,8 +16,6 @@ use crate::data::batches::shuffled;
 use crate::error::{Error, Result};
 use crate::evaluate::answer;
 use crate::ops::gather::Resident;
-use crate::ops::mix::Mixing;
-use crate::ops::targets::soft_targets;
 use crate::optim::Optimizer;
 use crate::progress::{Progress, StopReason};
 use crate::recipe::Config;
@@ -24,7 +23,6 @@ use crate::run_folder::{
     FAILED_STEP, HistoryLog, HistoryRow, LAST_CHECKPOINT, MetricsLog, RunFolder, StepMetrics,
 };
 use crate::schedule::Verdict;
-use crate::tensor::Tensor;
 use keep::Keeper;
 
 /// How a run's training ended.
@@ -276,57 +274,6 @@ impl<'a> Session<'a> {
         progress.trained(running.images as u64, running.loss(), running.accuracy());
     }
 
-    /// One optimizer step on the images that `order` names. It returns no number: loss, hits
-    /// and whether the update was made go to place `place` of the ring.
-    fn train_step(&mut self, order: &Buffer, place: usize) {
-        let step = u32::try_from(self.state.step).expect("steps are limited");
-        let epoch = u32::try_from(self.state.epoch).expect("epochs are limited");
-        let (x, labels) = self.data.augmented_batch(
-            order,
-            self.model.normalization,
-            &self.config.augmentation,
-            self.config.seed,
-            epoch,
-        );
-        let (x, shares) = self.mix(x, step);
-        let mut summary = self.ring.slice(place * SUMMARY_LEN..(place + 1) * SUMMARY_LEN);
-        let rate = self.rate_of(self.state.step);
-        let network = &mut self.model.network;
-        let logits = network.forward_train(&x, self.config.seed, step);
-        let smoothing = self.config.label_smoothing as f32;
-        let loss = if smoothing > 0.0 || shares.is_some() {
-            let classes = self.model.classes.len();
-            let targets = soft_targets(&labels, classes, smoothing, shares.as_ref());
-            logits.soft_cross_entropy(&targets, &labels, &mut summary)
-        } else {
-            logits.cross_entropy(&labels, &mut summary)
-        };
-        let parameters = network.parameters();
-        parameters.check_reached(&loss.mean.backward());
-        self.optimizer.update(parameters, rate, self.state.step, &mut summary);
-        if let Some(average) = &mut self.average {
-            let share = 1.0 - average_decay(self.config.average_decay, self.state.step);
-            average.network.parameters_mut().move_towards(parameters, share as f32);
-        }
-        self.state.step += 1;
-    }
-
-    /// A batch mixed with itself and the images' own shares, where the recipe mixes.
-    fn mix(&self, x: Tensor, step: u32) -> (Tensor, Option<Buffer>) {
-        let Mixing { method, alpha } = self.config.mixing;
-        if alpha == 0.0 {
-            return (x, None);
-        }
-        let (mixed, shares) = x.mixed(method, alpha as f32, self.config.seed, step);
-        (mixed, Some(shares))
-    }
-
-    /// The learning rate of step `step`, counted from 0, of the epoch in progress.
-    fn rate_of(&self, step: u64) -> f64 {
-        let steps = self.config.epochs as u64 * self.parts.steps(self.config) as u64;
-        self.state.learning_rate * self.config.schedule.factor(step, steps)
-    }
-
     /// Reads what the steps since the last read left in the ring, and logs it. `order` is the
     /// epoch's.
     fn read_ring(&mut self, order: &Buffer) -> Result<()> {
@@ -404,13 +351,6 @@ impl<'a> Session<'a> {
              not made and the run stopped. {kept}; start again with a lower --lr"
         ))
     }
-}
-
-/// What is left of an average after step `step`, counted from 0: less at first, or the start would
-/// weigh for long (as TensorFlow's ExponentialMovingAverage does with `num_updates`).
-fn average_decay(decay: f64, step: u64) -> f64 {
-    let step = step as f64;
-    decay.min((1.0 + step) / (10.0 + step))
 }
 
 /// Checks that a checkpoint's counters agree with each other and with the run.
