@@ -32,7 +32,7 @@ pub struct HistoryRow {
     pub val_loss: f64,
     /// Accuracy on the validation part after the epoch, 0 to 1.
     pub val_accuracy: f64,
-    /// The learning rate that the epoch used.
+    /// The learning rate in the middle of the epoch.
     pub learning_rate: f64,
     /// Duration of this epoch alone, validation included.
     pub seconds: f64,

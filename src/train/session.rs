@@ -210,13 +210,15 @@ impl<'a> Session<'a> {
         let verdict = self.state.early_stopping.observe(val_loss);
         let rate = self.state.learning_rate;
         let next_rate = self.state.plateau.next_learning_rate(val_loss, rate);
+        let steps = self.state.running.steps as u64;
+        let middle = self.state.step - steps + steps / 2;
         let row = HistoryRow {
             epoch: self.state.epoch,
             loss: self.state.running.loss(),
             accuracy: self.state.running.accuracy(),
             val_loss,
             val_accuracy,
-            learning_rate: self.rate_of(self.state.step - 1),
+            learning_rate: self.rate_of(middle),
             seconds: self.seconds(),
             images_per_second: self.state.running.images as f64 / train_seconds,
         };
