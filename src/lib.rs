@@ -62,7 +62,7 @@
 //! | [`metrics`] | from answers to accuracy, precision, recall and confusion |
 //! | [`plots`] | the pictures of a run folder |
 //! | [`progress`] | what people and programs see of a run |
-//! | [`train`], [`evaluate`], [`predict`] | the calls behind the programs of the same names |
+//! | [`train`], [`evaluate`], [`predict`], [`tune`] | the calls behind the programs of the same names |
 //!
 //! The numbers themselves are computed by the crate [`toile_kernels`], whose front page is the
 //! menu of all kernels. Who may import whom is the table in `tests/layering.rs`, which is kept.
@@ -93,6 +93,7 @@ pub mod recipe;
 pub mod run_folder;
 pub mod schedule;
 pub mod train;
+pub mod tune;
 
 mod shape;
 mod tensor;

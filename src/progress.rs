@@ -6,6 +6,7 @@
 mod event;
 mod format;
 mod result;
+mod search;
 mod transfer;
 
 use std::io::{self, IsTerminal, Write};
@@ -21,6 +22,7 @@ use transfer::Transfer;
 
 pub use event::{Plan, StopReason, Summary};
 pub use result::evaluation_text;
+pub use search::{Found, Trial};
 
 /// How a bar is kept from costing time, and how long a log stays silent within an epoch.
 const BAR_INTERVAL: Duration = Duration::from_millis(100);

@@ -4,7 +4,7 @@
 //! else: where results go, how many threads work and on which device are no part of it. Written
 //! as `config.toml`, it runs the same experiment again.
 
-mod file;
+pub(crate) mod file;
 pub mod limits;
 mod overrides;
 mod path_text;
@@ -192,6 +192,17 @@ impl Config {
         let mut config = Self::of_recipe(recipe.unwrap_or(DEFAULT_RECIPE))?;
         file.apply(&mut config);
         flags.apply(&mut config);
+        config.check()?;
+        Ok(config)
+    }
+
+    /// These settings with some others in their place.
+    ///
+    /// # Errors
+    /// [`Error::Input`] for a value outside its allowed range.
+    pub fn with(&self, overrides: &Overrides) -> Result<Self> {
+        let mut config = self.clone();
+        overrides.apply(&mut config);
         config.check()?;
         Ok(config)
     }

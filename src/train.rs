@@ -10,7 +10,7 @@ mod stop;
 mod transfer;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use toile_kernels::threads::Workers;
@@ -36,7 +36,8 @@ pub use crate::progress::{StopReason, Summary};
 pub use resume::{ResumeOptions, resume};
 pub use stop::Stop;
 
-/// With what a run is computed, and how it is asked to stop: nothing here decides its weights.
+/// With what a run is computed, how it is asked to stop, and whether it ends with an evaluation:
+/// nothing here decides its weights.
 #[derive(Clone, Debug)]
 pub struct Execution {
     /// Worker threads, 1 to 64.
@@ -45,6 +46,9 @@ pub struct Execution {
     pub device: Device,
     /// The way to end the run before its time.
     pub stop: Stop,
+    /// Whether the run ends with an evaluation. Without one the test images stay closed, which
+    /// whoever chooses between runs must see to; going on with such a run evaluates it.
+    pub evaluates: bool,
 }
 
 /// A run to be made: its settings, and all that does not decide its weights.
@@ -67,20 +71,8 @@ pub struct TrainOptions {
 /// # Errors
 /// Every [`Error`]; the run folder keeps what was done until then.
 pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary> {
-    let mut config = options.config.clone();
-    config.check()?;
-    // The settings must mean the same data when they are used from another folder.
-    let is_name = data::known_names().any(|name| config.data.as_os_str() == name);
-    if !is_name && config.data.is_dir() {
-        config.data = std::path::absolute(&config.data).map_err(|fault| {
-            Error::Storage(format!("cannot resolve {}: {fault}", config.data.display()))
-        })?;
-    }
-    if let Some(init) = &mut config.init {
-        *init = std::path::absolute(&init).map_err(|fault| {
-            Error::Storage(format!("cannot resolve {}: {fault}", init.display()))
-        })?;
-    }
+    options.config.check()?;
+    let config = with_absolute_paths(&options.config)?;
     let mut setup = Setup::of(config, &options.execution, progress)?;
     if let Some(init) = &setup.config.init {
         start_from(&mut setup.model, init, progress)?;
@@ -94,6 +86,37 @@ pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary>
         &setup.config.to_toml(),
     )?;
     setup.complete(&run, None, progress)
+}
+
+/// The settings, so that they mean the same data when they are used from another folder.
+pub(crate) fn with_absolute_paths(config: &Config) -> Result<Config> {
+    let absolute = |path: &Path| {
+        std::path::absolute(path)
+            .map_err(|fault| Error::Storage(format!("cannot resolve {}: {fault}", path.display())))
+    };
+    let mut config = config.clone();
+    let is_name = data::known_names().any(|name| config.data.as_os_str() == name);
+    if !is_name && config.data.is_dir() {
+        config.data = absolute(&config.data)?;
+    }
+    config.init = config.init.as_deref().map(absolute).transpose()?;
+    Ok(config)
+}
+
+/// Refuses settings that do not fit the data, or whose run would not fit into memory.
+pub(crate) fn check_fit(config: &Config, source: &Source) -> Result<()> {
+    fit(config, source).map(drop)
+}
+
+/// The network for the data, and the data's parts, if they fit the settings and the memory.
+fn fit(config: &Config, source: &Source) -> Result<(Architecture, Parts)> {
+    let (rows, columns) = source.image_size();
+    let architecture =
+        Architecture { network: models::REFERENCE.to_owned(), input: [rows, columns, 1] };
+    let parts = Parts::of(config, source.train_count())?;
+    check_batch(config, &parts)?;
+    check_memory(config, &parts, source, &architecture)?;
+    Ok((architecture, parts))
 }
 
 /// Everything that a run starts from.
@@ -112,12 +135,7 @@ impl<'a> Setup<'a> {
     fn of(config: Config, execution: &'a Execution, progress: &mut Progress) -> Result<Setup<'a>> {
         let isa = Isa::from_environment().map_err(Error::Input)?;
         let mut source = Source::obtain(&config.data, progress)?;
-        let (rows, columns) = source.image_size();
-        let architecture =
-            Architecture { network: models::REFERENCE.to_owned(), input: [rows, columns, 1] };
-        let parts = Parts::of(&config, source.train_count())?;
-        check_batch(&config, &parts)?;
-        check_memory(&config, &parts, &source, &architecture)?;
+        let (architecture, parts) = fit(&config, &source)?;
         let workers = Workers::new(execution.threads).map_err(Error::Failure)?;
         let classes = source.class_names().to_vec();
         let device = execution.device;
@@ -132,6 +150,7 @@ impl<'a> Setup<'a> {
         );
         let images = source.load_train()?;
         if config.standardize {
+            let (rows, columns) = source.image_size();
             let image_len = rows * columns;
             model.normalization =
                 Normalization::standard(&images.images.pixels[..parts.training * image_len]);
@@ -174,7 +193,7 @@ impl<'a> Setup<'a> {
             stop.answer_by_saving();
             let ended = session.run(progress)?;
             let evaluation = match ended.reason.exit_code() {
-                0 => {
+                0 if execution.evaluates => {
                     let model = session.into_best()?;
                     Some(conclude(&model, &ended, &mut source, &parts, run)?)
                 }

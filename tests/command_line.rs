@@ -133,7 +133,30 @@ fn help_names_every_flag_variable_and_exit_code() {
         "evaluate runs/a --tta",
         "evaluate runs/a --against runs/b",
     ];
-    for (name, words) in [("train", &flags[..]), ("evaluate", &evaluate[..])] {
+    let tune = [
+        "--data",
+        "--recipe",
+        "--config",
+        "--epochs",
+        "--seed",
+        "--val-size",
+        "--limit",
+        "--threads",
+        "--device",
+        "--space",
+        "--trials",
+        "--eta",
+        "--out",
+        "--name",
+        "--json",
+        "-q",
+        "best.toml",
+        "test images stay closed",
+        "3  run folder in use",
+        "130  interrupted",
+    ];
+    let programs = [("train", &flags[..]), ("evaluate", &evaluate), ("tune", &tune)];
+    for (name, words) in programs {
         let output = program(name, &folder).arg("--help").output().unwrap();
         assert_eq!(output.status.code(), Some(0));
         let help = text(&output.stdout);
@@ -146,7 +169,7 @@ fn help_names_every_flag_variable_and_exit_code() {
 #[test]
 fn the_version_is_the_crates() {
     let folder = tempdir().unwrap();
-    for name in ["train", "evaluate"] {
+    for name in ["train", "evaluate", "tune"] {
         let output = program(name, &folder).arg("--version").output().unwrap();
         assert_eq!(text(&output.stdout), format!("{name} {}\n", env!("CARGO_PKG_VERSION")));
     }

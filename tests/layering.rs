@@ -33,6 +33,7 @@ const LAYERS: &[&[&str]] = &[
     // What people see of a run, made from its parts.
     &["plots", "progress"],
     &["evaluate", "predict", "train"],
+    &["tune"],
 ];
 
 /// The modules that may call compute kernels.

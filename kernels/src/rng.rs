@@ -110,6 +110,8 @@ pub mod purpose {
     pub const AUGMENT: u32 = 0x0004_0000;
     /// How the images of a batch are mixed (the step is the optimizer's).
     pub const MIX: u32 = 0x0005_0000;
+    /// The settings that a search tries (the step is the trial).
+    pub const TUNE: u32 = 0x0006_0000;
 }
 
 #[cfg(test)]

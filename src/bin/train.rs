@@ -1,32 +1,21 @@
 //! Trains a network: flags in, a run folder out.
 
 mod common;
+#[path = "common/training.rs"]
+mod training;
 
 use std::ffi::OsString;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::builder::{PossibleValue, PossibleValuesParser};
 use clap::{Parser, ValueHint};
 use clap_complete::Shell;
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
-use toile::error::{Error, Result};
+use toile::error::Result;
 use toile::progress::{Progress, Style};
-use toile::recipe::limits::{self, Real, Whole};
-use toile::recipe::{Config, Overrides, RECIPES};
-use toile::train::{Execution, ResumeOptions, Stop, StopReason, TrainOptions, resume, train};
-
-/// Where run folders lie if nothing else is said.
-const DEFAULT_OUT: &str = "runs";
-
-/// The exit codes that only this program ends by.
-const OWN_EXIT_CODES: [(u8, &str); 3] = [
-    (3, "run folder in use by another process"),
-    (130, "interrupted; the run is saved unless it was interrupted twice"),
-    (143, "terminated; likewise"),
-];
+use toile::recipe::Overrides;
+use toile::recipe::limits::{self, Real};
+use toile::train::{Execution, ResumeOptions, TrainOptions, resume, train};
+use training::{Settings, size, whole};
 
 const EXAMPLES: &str = "\
 Settings come from the recipe, then --config, then flags; the later wins. The run folder's
@@ -44,24 +33,10 @@ Examples, where train stands for: cargo run --release --bin train --
 
 /// Train an image classifier and write its weights, history and report to a run folder, `runs/<data>-<recipe>-NNN/` unless --out and --name say otherwise.
 #[derive(Debug, Parser)]
-#[command(name = "train", version, allow_negative_numbers = true, after_help = common::after_help(EXAMPLES, true, &OWN_EXIT_CODES))]
+#[command(name = "train", version, allow_negative_numbers = true, after_help = common::after_help(EXAMPLES, true, &training::EXIT_CODES))]
 struct Flags {
-    /// fashion-mnist (found on this machine or fetched, see data/README.md), or a folder with the
-    /// four IDX files, plain or gzipped [default: fashion-mnist]
-    #[arg(long, value_name = "NAME|DIR", value_hint = ValueHint::DirPath)]
-    data: Option<PathBuf>,
-
-    /// The named settings to start from [default: reference]
-    #[arg(long, value_name = "NAME", value_parser = recipe_names())]
-    recipe: Option<String>,
-
-    /// A TOML file of settings, such as a run's config.toml; wins over the recipe
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-
-    /// The most passes over the training images, 1 to 100000 [default: the recipe's]
-    #[arg(long, value_name = "N", value_parser = whole(limits::EPOCHS))]
-    epochs: Option<u64>,
+    #[command(flatten)]
+    settings: Settings,
 
     /// Images per optimizer step, 1 to 65536 [default: the recipe's]
     #[arg(long, value_name = "N", value_parser = whole(limits::BATCH_SIZE))]
@@ -70,19 +45,6 @@ struct Flags {
     /// The highest learning rate, above 0 [default: the recipe's]
     #[arg(long, value_name = "RATE", value_parser = real(limits::LEARNING_RATE))]
     lr: Option<f64>,
-
-    /// Decides initial weights, order and changes of images, and dropout; the same seed gives the same
-    /// weights, bit for bit, on any number of threads [default: 42]
-    #[arg(long, value_name = "N", value_parser = whole(limits::SEED))]
-    seed: Option<u64>,
-
-    /// Images at the end of the training file that are held back for validation [default: 5000]
-    #[arg(long, value_name = "N", value_parser = whole(limits::VAL_SIZE))]
-    val_size: Option<u64>,
-
-    /// Train on the first N images only; the validation images stay the same [default: all]
-    #[arg(long, value_name = "N", value_parser = whole(limits::LIMIT))]
-    limit: Option<u64>,
 
     /// Start from the numbers of a trained model, a run folder or a file; its last layer starts
     /// anew where the classes are others in number
@@ -100,14 +62,6 @@ struct Flags {
     /// Save a checkpoint every N optimizer steps [default: each epoch, and every 60 seconds]
     #[arg(long, value_name = "N", value_parser = whole(limits::SAVE_EVERY))]
     save_every: Option<u64>,
-
-    /// Worker threads, up to 64 [default: RAYON_NUM_THREADS, else one for each processor]
-    #[arg(long, value_name = "N", value_parser = common::parse_threads)]
-    threads: Option<u64>,
-
-    /// What computes
-    #[arg(long, default_value = "cpu")]
-    device: common::DeviceFlag,
 
     /// The folder that run folders lie in; `latest` in it points to the newest run
     /// [default: runs]
@@ -159,52 +113,27 @@ const NOT_WITH_RESUME: [&str; 13] = [
     "overwrite",
 ];
 
-fn whole(limit: Whole) -> impl Fn(&str) -> std::result::Result<u64, String> + Clone {
-    move |text| limit.parse(text)
-}
-
 fn real(limit: Real) -> impl Fn(&str) -> std::result::Result<f64, String> + Clone {
     move |text| limit.parse(text)
-}
-
-fn recipe_names() -> PossibleValuesParser {
-    let value =
-        |recipe: &toile::recipe::Recipe| PossibleValue::new(recipe.name).help(recipe.summary);
-    PossibleValuesParser::new(RECIPES.iter().map(value))
-}
-
-/// A number of things in memory.
-fn size(value: Option<u64>) -> Option<usize> {
-    value.map(|value| usize::try_from(value).expect("the limits fit any address space"))
 }
 
 impl Flags {
     fn overrides(&self) -> Overrides {
         Overrides {
-            recipe: self.recipe.clone(),
-            data: self.data.clone(),
-            epochs: size(self.epochs),
             batch_size: size(self.batch_size),
             learning_rate: self.lr,
-            seed: self.seed,
-            val_size: size(self.val_size),
-            limit: size(self.limit),
             init: self.init.clone(),
             freeze: self.freeze.clone(),
             max_steps: self.max_steps,
             save_every: self.save_every,
-            ..Overrides::default()
+            ..self.settings.overrides()
         }
     }
 
     fn train_options(&self, execution: Execution) -> Result<TrainOptions> {
-        let file = match &self.config {
-            Some(path) => Overrides::load(path)?,
-            None => Overrides::default(),
-        };
         Ok(TrainOptions {
-            config: Config::resolve(&file, &self.overrides())?,
-            out: self.out.clone().unwrap_or_else(|| DEFAULT_OUT.into()),
+            config: self.settings.config(&self.overrides())?,
+            out: training::out(self.out.as_deref()),
             name: self.name.clone(),
             overwrite: self.overwrite,
             execution,
@@ -214,7 +143,7 @@ impl Flags {
     fn resume_options(&self, run: &Path, execution: Execution) -> ResumeOptions {
         ResumeOptions {
             run: run.to_owned(),
-            epochs: size(self.epochs),
+            epochs: size(self.settings.epochs),
             max_steps: self.max_steps,
             save_every: self.save_every,
             execution,
@@ -229,40 +158,10 @@ fn main() -> ExitCode {
 
 fn run(flags: &Flags) -> Result<u8> {
     let mut progress = Progress::new(Style::detect(flags.json, flags.quiet));
-    let (threads, notice) = common::threads(flags.threads);
-    if let Some(notice) = notice {
-        progress.note(&notice);
-    }
-    let execution =
-        Execution { threads, device: flags.device.resolve()?, stop: stop_on_signals()? };
+    let execution = flags.settings.execution(&mut progress)?;
     let summary = match &flags.resume {
         Some(run) => resume(&flags.resume_options(run, execution), &mut progress)?,
         None => train(&flags.train_options(execution)?, &mut progress)?,
     };
     Ok(summary.reason.exit_code())
-}
-
-/// Lets SIGINT and SIGTERM ask a run to stop; a second signal ends the process at once, and so
-/// does the first one while there is nothing to save yet.
-///
-/// # Errors
-/// [`Error::Failure`] if the system refuses a handler.
-fn stop_on_signals() -> Result<Stop> {
-    let stop = Stop::default();
-    let reasons = [
-        (SIGINT, Stop::INTERRUPT, StopReason::Interrupted),
-        (SIGTERM, Stop::TERMINATE, StopReason::Terminated),
-    ];
-    let install = || -> io::Result<()> {
-        for (signal, request, reason) in reasons {
-            // Handlers run in this order: the second signal finds what the first one left.
-            let exit_code = i32::from(reason.exit_code());
-            flag::register_conditional_shutdown(signal, exit_code, stop.at_once())?;
-            flag::register(signal, stop.at_once())?;
-            flag::register_usize(signal, stop.requested_flag(), request)?;
-        }
-        Ok(())
-    };
-    install().map_err(|fault| Error::Failure(format!("cannot handle signals: {fault}")))?;
-    Ok(stop)
 }

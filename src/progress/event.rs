@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
+use super::search::{Found, Trial};
 use crate::metrics::Evaluation;
 use crate::run_folder::HistoryRow;
 
@@ -98,9 +99,11 @@ pub(super) enum Event<'a> {
         learning_rate_lowered: bool,
     },
     End(&'a Summary),
+    Trial(&'a Trial),
+    Found(&'a Found),
 }
 
 /// Paths need not be text, and JSON is.
-fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
+pub(super) fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(&path.display())
 }

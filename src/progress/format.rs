@@ -143,7 +143,7 @@ pub(super) fn next_text(summary: &Summary) -> String {
 
 /// A command line as the user would type it: cargo tells the programs that it runs of itself, and
 /// else one program lies beside the other.
-fn command(program: &str, arguments: &str) -> String {
+pub(super) fn command(program: &str, arguments: &str) -> String {
     if std::env::var_os("CARGO").is_some() {
         return format!("cargo run --release --bin {program} -- {arguments}");
     }
@@ -152,7 +152,7 @@ fn command(program: &str, arguments: &str) -> String {
 }
 
 /// At most 8 characters.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     if value.abs() < 999.9 { format!("{value:.4}") } else { format!("{value:.1e}") }
 }
 
@@ -161,7 +161,7 @@ fn whole(value: f64) -> String {
     if value.abs() < 1e7 { format!("{value:.0}") } else { format!("{value:.1e}") }
 }
 
-fn percentage(fraction: f64) -> String {
+pub(super) fn percentage(fraction: f64) -> String {
     format!("{:.2}%", 100.0 * fraction)
 }
 

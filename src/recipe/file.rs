@@ -25,24 +25,31 @@ impl Overrides {
     pub fn load(path: &Path) -> error::Result<Self> {
         let named =
             |fault: String| Error::Input(format!("config file {}: {fault}", path.display()));
-        let text = read(path).map_err(named)?;
-        let table: Table = text.parse().map_err(|fault| named(format!("{fault}")))?;
-        check_keys(&table).map_err(named)?;
-        check_whole_numbers(&table).map_err(named)?;
-        let overrides: Self = toml::from_str(&text).map_err(|fault| {
+        read(path).and_then(|text| Self::of_toml(&text)).map_err(named)
+    }
+
+    /// Reads the content of a config file, or says in a sentence what is wrong with it.
+    pub(crate) fn of_toml(text: &str) -> Result<Self, String> {
+        let table: Table = text.parse().map_err(|fault| format!("{fault}"))?;
+        check_keys(&table)?;
+        check_whole_numbers(&table)?;
+        let overrides: Self = toml::from_str(text).map_err(|fault| {
             // The words of Rust's types are none of the user's.
             let text = format!("{fault}");
-            named(text.replace("expected usize", WHOLE).replace("expected u64", WHOLE))
+            ["usize", "u64", "u32"]
+                .iter()
+                .fold(text, |text, word| text.replace(&format!("expected {word}"), WHOLE))
         })?;
         // Ranges are reported here, where the file can be named, not after flags were applied.
         match Config::resolve(&overrides, &Self::default()) {
             Ok(_) => Ok(overrides),
-            Err(fault) => Err(named(fault.to_string())),
+            Err(fault) => Err(fault.to_string()),
         }
     }
 }
 
-fn read(path: &Path) -> Result<String, String> {
+/// The text of a file of settings.
+pub(crate) fn read(path: &Path) -> Result<String, String> {
     let metadata = std::fs::metadata(path).map_err(|fault| fault.to_string())?;
     // Opening a pipe or a device could wait for ever.
     if !metadata.is_file() {
@@ -80,7 +87,8 @@ fn keys(table: &Table, prefix: &str, found: &mut Vec<String>) {
     }
 }
 
-fn known_keys() -> Vec<String> {
+/// The dotted path of every setting, and of every group of settings.
+pub(crate) fn known_keys() -> Vec<String> {
     let mut config = Config::of_recipe(DEFAULT_RECIPE).expect("the default recipe exists");
     config.limit = Some(1);
     config.max_steps = Some(1);
@@ -114,17 +122,19 @@ fn check_keys(table: &Table) -> Result<(), String> {
     let known = known_keys();
     let mut found = Vec::new();
     keys(table, "", &mut found);
-    for key in found {
-        if known.contains(&key) {
-            continue;
-        }
-        if key.chars().count() > LONGEST_SUGGESTED {
-            let start: String = key.chars().take(LONGEST_SUGGESTED).collect();
-            return Err(format!("unknown key `{}...`", start.escape_debug()));
-        }
-        return Err(format!("unknown key `{key}`; {}", suggestion(&key, &known)));
+    found.iter().try_for_each(|key| check_key(key, &known))
+}
+
+/// Refuses a dotted path that is not among those `known`, with what may have been meant.
+pub(crate) fn check_key(key: &str, known: &[String]) -> Result<(), String> {
+    if known.iter().any(|known| known == key) {
+        return Ok(());
     }
-    Ok(())
+    if key.chars().count() > LONGEST_SUGGESTED {
+        let start: String = key.chars().take(LONGEST_SUGGESTED).collect();
+        return Err(format!("unknown key `{}...`", start.escape_debug()));
+    }
+    Err(format!("unknown key `{key}`; {}", suggestion(key, known)))
 }
 
 /// Negative numbers, above all, which the settings' own types could only call invalid.

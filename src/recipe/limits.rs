@@ -176,6 +176,11 @@ pub const MIXING_ALPHA: Real = Real {
 /// The accuracy that `--fail-under` demands.
 pub const FAIL_UNDER: Real = share("fail_under");
 
+/// Settings that a search tries.
+pub const TRIALS: Whole = Whole::new("trials", 1, 1000);
+/// One in so many trials of a search goes on to a longer run.
+pub const ETA: Whole = Whole::new("eta", 2, 10);
+
 /// The whole-number settings that a config file may hold.
 pub(super) const IN_FILES: [Whole; 9] = [
     EPOCHS,

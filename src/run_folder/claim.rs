@@ -1,7 +1,7 @@
 //! Naming and claiming: a run gets a folder that no other process writes to.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
@@ -45,6 +45,37 @@ impl RunFolder {
         };
         point_latest(out, run.path.file_name().expect("a run folder has a name"))?;
         Ok(run)
+    }
+
+    /// Makes and claims the folder of a search under `out`, `tune-NNN` without a `name`, with
+    /// what is searched in `config.toml`; or claims an existing folder of that name and content.
+    /// `latest` stays as it is.
+    ///
+    /// # Errors
+    /// As for [`RunFolder::create`]; [`Error::Input`] too if the folder is anything else's.
+    pub fn of_search(out: &Path, name: Option<&OsStr>, config: &str) -> Result<Self> {
+        name.map_or(Ok(()), check_name)?;
+        std::fs::create_dir_all(out).map_err(|fault| storage("create", out, &fault))?;
+        let Some(name) = name else { return create_numbered(out, "tune", config) };
+        let path = out.join(name);
+        if appear(&path, config)? {
+            return claim(&path);
+        }
+        let folder = Self::open(&path)?;
+        let file = folder.file(CONFIG);
+        let as_long =
+            |metadata: Metadata| metadata.is_file() && metadata.len() == config.len() as u64;
+        if std::fs::metadata(&file).is_ok_and(as_long)
+            && std::fs::read(&file).is_ok_and(|content| content == config.as_bytes())
+        {
+            return Ok(folder);
+        }
+        Err(Error::Input(format!(
+            "{} was not made by this search: expected its settings and its space, as they stand in \
+             {CONFIG}; to go on with a search, give the same flags and files again, else choose \
+             another --name",
+            path.display()
+        )))
     }
 
     /// Claims an existing run folder, to go on with its run. A link such as `runs/latest` is

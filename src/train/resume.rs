@@ -49,7 +49,7 @@ pub fn resume(options: &ResumeOptions, progress: &mut Progress) -> Result<Summar
     let checkpoint = Checkpoint::newest(&run, progress)?;
     if let Some((checkpoint, _)) = &checkpoint {
         check_origin(checkpoint, &config, &run)?;
-        if let Some(summary) = finished(checkpoint, &config, &run) {
+        if let Some(summary) = finished(checkpoint, &config, &run, options.execution.evaluates) {
             progress.note(&finished_text(summary.reason, &config));
             progress.ended(&summary)?;
             return Ok(summary);
@@ -77,13 +77,22 @@ fn finished_text(reason: StopReason, config: &Config) -> String {
     format!("this run has finished and nothing is left to do: {why}")
 }
 
-/// The summary of a run that has nothing left to do.
-fn finished(checkpoint: &Checkpoint, config: &Config, run: &RunFolder) -> Option<Summary> {
+/// The summary of a run that has nothing left to do, its evaluation included if it has one.
+fn finished(
+    checkpoint: &Checkpoint,
+    config: &Config,
+    run: &RunFolder,
+    evaluates: bool,
+) -> Option<Summary> {
     let state = &checkpoint.state;
     let reason = state.limit_reached(config)?;
     let evaluation = run.file(EVALUATION);
     // What is no evaluation is written again; a pipe would never end.
-    let evaluation = evaluation.is_file().then(|| std::fs::read(evaluation).ok()).flatten()?;
+    let evaluation = evaluation.is_file().then(|| std::fs::read(evaluation).ok()).flatten();
+    let evaluation = evaluation.and_then(|text| serde_json::from_slice(&text).ok());
+    if evaluates && evaluation.is_none() {
+        return None;
+    }
     let cut_short = u64::from(state.running.steps > 0);
     Some(Summary {
         run: run.path().to_owned(),
@@ -92,7 +101,7 @@ fn finished(checkpoint: &Checkpoint, config: &Config, run: &RunFolder) -> Option
         steps: state.step,
         best_epoch: state.early_stopping.best_epoch().map(u64::from),
         seconds: 0.0,
-        evaluation: Some(serde_json::from_slice(&evaluation).ok()?),
+        evaluation,
     })
 }
 
