@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
-use toile_kernels::{Buffer, adam, check_gradients, geometry, sgd};
+use toile_kernels::{Buffer, adam, check_gradients, geometry, move_towards, sgd};
 
 use crate::nn::{Parameter, Parameters};
 use crate::shape::size;
@@ -134,6 +134,20 @@ impl Optimizer {
     /// The same, to be set.
     pub fn moments_mut(&mut self) -> &mut [Buffer] {
         &mut self.moments
+    }
+}
+
+/// Moves the numbers of `average`, running statistics included, a share of the way towards those of
+/// another model of the same layers: an exponential moving average of weights.
+///
+/// # Panics
+/// If the layers are others.
+#[track_caller]
+pub fn move_average(average: &Parameters, parameters: &Parameters, share: f32) {
+    let arenas = [Parameters::values, Parameters::statistics];
+    for (to, from) in arenas.map(|arena| (arena(average), arena(parameters))) {
+        let g = geometry::MoveTowards { len: size(from.len()), share };
+        move_towards(&g, from, &mut to.clone());
     }
 }
 

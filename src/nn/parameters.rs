@@ -6,11 +6,11 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use toile_kernels::{Buffer, Device, geometry, move_towards};
+use toile_kernels::{Buffer, Device};
 
 use super::init::Initializer;
 use crate::autograd::{Gradients, Node};
-use crate::shape::{Shape, size};
+use crate::shape::Shape;
 use crate::tensor::Tensor;
 
 /// One named tensor of a model.
@@ -203,6 +203,12 @@ impl Parameters {
         &self.values
     }
 
+    /// The arena of the running statistics.
+    #[must_use]
+    pub fn statistics(&self) -> &Buffer {
+        &self.statistics
+    }
+
     /// The arena of the gradients, laid out like [`Parameters::values`].
     #[must_use]
     pub fn gradients(&self) -> &Buffer {
@@ -217,19 +223,6 @@ impl Parameters {
     pub fn copy_from(&mut self, other: &Parameters) {
         for (to, from) in [(&self.values, &other.values), (&self.statistics, &other.statistics)] {
             to.clone().copy_from(&from.to_vec::<f32>());
-        }
-    }
-
-    /// Moves all numbers a share of the way towards those of another model of the same layers,
-    /// running statistics included.
-    ///
-    /// # Panics
-    /// If the layers are others.
-    #[track_caller]
-    pub fn move_towards(&mut self, other: &Parameters, share: f32) {
-        for (to, from) in [(&self.values, &other.values), (&self.statistics, &other.statistics)] {
-            let g = geometry::MoveTowards { len: size(from.len()), share };
-            move_towards(&g, from, &mut to.clone());
         }
     }
 

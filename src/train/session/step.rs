@@ -6,6 +6,7 @@ use toile_kernels::geometry::SUMMARY_LEN;
 use super::Session;
 use crate::ops::mix::Mixing;
 use crate::ops::targets::soft_targets;
+use crate::optim::move_average;
 use crate::tensor::Tensor;
 
 impl Session<'_> {
@@ -39,7 +40,7 @@ impl Session<'_> {
         self.optimizer.update(parameters, rate, self.state.step, &mut summary);
         if let Some(average) = &mut self.average {
             let share = 1.0 - average_decay(self.config.average_decay, self.state.step);
-            average.network.parameters_mut().move_towards(parameters, share as f32);
+            move_average(average.network.parameters(), parameters, share as f32);
         }
         self.state.step += 1;
     }
