@@ -28,9 +28,9 @@ TOGETHER = [3, 5]
 
 
 def output(*command):
-    finished = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, text=True)
+    finished = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if finished.returncode != 0:
-        sys.exit(f"{command[0]} ended with status {finished.returncode}")
+        sys.exit(f"{command[0]} ended with status {finished.returncode}: {finished.stderr}")
     return finished.stdout
 
 
