@@ -28,7 +28,7 @@ A space is a TOML file, with a line for each setting that is searched:
   schedule.kind = { choices = [\"cosine\", \"one-cycle\"] }
 
 Examples, where tune stands for: cargo run --release --bin tune --
-  tune --recipe quick                     16 trials of the usual settings, in 54 epochs
+  tune --recipe quick                     16 trials of the usual settings, in 78 epochs
   tune --recipe quick --space mine.toml --trials 32
                                           more trials, of settings of your own
   tune --recipe quick --name a            the same call again goes on with a stopped search

@@ -65,7 +65,7 @@ pub fn rows() -> Vec<Row> {
         Row { keeps: vec![PREVIOUS], ..Row { parts: PARTS, ..Row::works(37, "the save after a damaged one", flip_last, "train --resume stopped", |f| weights_of(&f.join(EVALUATION)).is_some()) } },
         refused(38, "all damaged", |f| { flip_last(f); fs::write(f.join(PREVIOUS), b"").unwrap(); }, 5, ["stopped/last.ckpt is damaged", "stopped/previous.ckpt is damaged", "nothing was changed", NEW_RUN]),
         refused(38, "a checkpoint that is a named pipe", |f| make_pipe(&f.join(LAST)), 5, ["cannot read", LAST, "expected a regular file", "4294967296 bytes"]),
-        refused(39, "no optimizer state", |f| edit(f, |header, data| remove(header, data, "first_moment")), 2, [MISFIT, "saved by another optimizer", NEW_RUN]),
+        refused(39, "no optimizer state", |f| edit(f, |header, data| remove(header, data, "first_moment")), 2, [MISFIT, "saved by another optimizer", OWN_BACK, NEW_RUN]),
         refused(39, "optimizer state of another length", |f| edit(f, halve_last_moment), 2, [MISFIT, "moments", "another length", NEW_RUN]),
         refused(39, "no weights", |f| edit(f, |header, data| remove(header, data, "model")), 2, [LAST, NO_CHECKPOINT, "it lacks `model`", OWN_BACK]),
         refused(39, "no state", |f| edit(f, |header, _| drop(header["__metadata__"].as_object_mut().unwrap().remove("state"))), 2, [LAST, NO_CHECKPOINT, "lacks `state`", OWN_BACK]),
