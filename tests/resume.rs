@@ -204,6 +204,22 @@ fn a_finished_run_says_so_and_may_be_given_more() {
     }
 }
 
+/// More epochs would change the rates of those that were made; more steps change nothing.
+#[test]
+fn a_schedule_is_not_stretched() {
+    let folder = data();
+    let run = format!("{DATA} --recipe quick --epochs 2 --seed 1");
+    ends(&folder, &format!("{run} --name whole"), 0);
+    ends(&folder, &format!("{run} --name n --max-steps 7"), 0);
+    let (_, said) = ends(&folder, "--resume o/n --epochs 3", 2);
+    assert!(said.contains("goes through 2 epochs") && said.contains("start a new run"), "{said}");
+    ends(&folder, "--resume o/n --max-steps 1000", 0);
+    let [mut stopped, whole] = ["n", "whole"].map(|name| result(&self::run(&folder, name)));
+    // The one setting in which they differ.
+    stopped.config = stopped.config.replace("max_steps = 1000\n", "");
+    assert_eq!(stopped, whole);
+}
+
 #[test]
 fn two_runs_do_not_share_a_folder() {
     let folder = data();
