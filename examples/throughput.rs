@@ -5,7 +5,11 @@
 //!
 //! ```text
 //! cargo run --release --example throughput -- --threads 2 --batch 128 --mode all
+//! cargo run --release --features gpu --example throughput -- --device gpu
 //! ```
+//!
+//! A graphics card is timed over 16 steps and one look at their last loss, since a look waits for
+//! all that was asked for before.
 //!
 //! `benches/against_peers.py` compares its line with other engines', `benches/scaling.py` looks
 //! at how it grows with the work, and `examples/profile.rs` at where a step's time goes.
@@ -18,9 +22,9 @@ use clap::{Parser, ValueEnum};
 use toile::nn::{Inference, Layer, Sequential, Summary};
 use toile::optim::{Optimizer, OptimizerSettings};
 use toile::{Buffer, Device, SUMMARY_LEN, Shape, Tensor, models};
+use toile_kernels::peak;
 use toile_kernels::rng::Stream;
 use toile_kernels::threads::Workers;
-use toile_kernels::{Isa, peak};
 
 /// What one measurement of training should take, in seconds, and the steps that it has at least
 /// and at most.
@@ -53,6 +57,27 @@ struct Arguments {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum DeviceName {
     Cpu,
+    #[cfg(feature = "gpu")]
+    Gpu,
+}
+
+impl DeviceName {
+    fn device(self) -> Device {
+        match self {
+            DeviceName::Cpu => Device::Cpu,
+            #[cfg(feature = "gpu")]
+            DeviceName::Gpu => Device::Gpu,
+        }
+    }
+
+    /// Calls between two looks at a result.
+    fn calls_together(self) -> usize {
+        match self {
+            DeviceName::Cpu => 1,
+            #[cfg(feature = "gpu")]
+            DeviceName::Gpu => 16,
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -64,12 +89,12 @@ enum Mode {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let DeviceName::Cpu = arguments.device;
-    let ready = Isa::from_environment()
-        .and_then(|isa| Ok((isa, Workers::new(usize::from(arguments.threads))?)));
+    let engine = arguments.device.device().engine();
+    let ready =
+        engine.and_then(|engine| Ok((engine, Workers::new(usize::from(arguments.threads))?)));
     match ready {
-        Ok((isa, workers)) => {
-            println!("{}", workers.run(|| measure(&arguments, isa)));
+        Ok((engine, workers)) => {
+            println!("{}", workers.run(|| measure(&arguments, &engine)));
             ExitCode::SUCCESS
         }
         Err(fault) => {
@@ -79,28 +104,33 @@ fn main() -> ExitCode {
     }
 }
 
-fn measure(arguments: &Arguments, isa: Isa) -> serde_json::Value {
+fn measure(arguments: &Arguments, engine: &str) -> serde_json::Value {
     let batch = arguments.batch as usize;
     let mut line = serde_json::json!({
         "threads": arguments.threads,
         "batch": batch,
-        "isa": isa.name(),
+        "isa": engine,
     });
     if arguments.width != 1 {
         line["width"] = arguments.width.into();
     }
-    let mut network = network(arguments.width.into());
-    let peak_gflops = peak::fma_gflops(usize::from(arguments.threads));
-    line["peak_gflops"] = round(peak_gflops);
+    let mut network = network(arguments.width.into(), arguments.device.device());
+    let together = arguments.device.calls_together();
+    if arguments.device == DeviceName::Cpu {
+        line["peak_gflops"] = round(peak::fma_gflops(usize::from(arguments.threads)));
+    }
     if arguments.mode != Mode::Infer {
-        let images_per_s = train(&mut network, batch);
+        let images_per_s = train(&mut network, batch, together);
         line["train_images_per_s"] = round(images_per_s);
         line["train_gflops"] = round(images_per_s * train_flop(network.summary()) / 1e9);
     }
     if arguments.mode != Mode::Train {
+        let device = network.device();
         let network = network.inference();
-        line["infer_images_per_s"] = round(1000.0 / infer(&network, 1000, 3, 8));
-        line["one_image_us"] = round(1e6 * infer(&network, 1, 50, 300));
+        let seconds = infer((&network, device), 1000, [3, 8], together);
+        line["infer_images_per_s"] = round(1000.0 / seconds);
+        // One image at a time: each answer is looked at before the next is asked for.
+        line["one_image_us"] = round(1e6 * infer((&network, device), 1, [50, 300], 1));
     }
     line
 }
@@ -110,7 +140,7 @@ fn round(x: f64) -> serde_json::Value {
 }
 
 /// The reference network, `width` times as wide.
-fn network(width: usize) -> Sequential {
+fn network(width: usize, device: Device) -> Sequential {
     let mut layers = models::reference(10);
     let last = layers.len() - 1;
     for layer in &mut layers[..last] {
@@ -120,7 +150,7 @@ fn network(width: usize) -> Sequential {
             _ => {}
         }
     }
-    Sequential::new(&layers, Shape::new(&[28, 28, 1]), Device::Cpu, 42)
+    Sequential::new(&layers, Shape::new(&[28, 28, 1]), device, 42)
 }
 
 /// FLOP of a trained image by direct convolution: three passes but for the first layer's input
@@ -130,41 +160,58 @@ fn train_flop(network: &Summary) -> f64 {
 }
 
 /// `n` made-up images.
-fn images(n: usize) -> Tensor {
+fn images(n: usize, device: Device) -> Tensor {
     let stream = Stream { seed: 1, purpose: 0, step: 0 };
     let pixels: Vec<f32> = (0..n as u64 * 784).map(|i| stream.uniform(i)).collect();
-    Tensor::new(Device::Cpu, Shape::new(&[n, 28, 28, 1]), &pixels)
+    Tensor::new(device, Shape::new(&[n, 28, 28, 1]), &pixels)
 }
 
 /// Images per second of training: the median of 40 steps after 8, of fewer where they are long.
-fn train(network: &mut Sequential, batch: usize) -> f64 {
+fn train(network: &mut Sequential, batch: usize, together: usize) -> f64 {
+    let device = network.device();
     let mut optimizer = Optimizer::new(network.parameters(), OptimizerSettings::default());
-    let x = images(batch);
+    let x = images(batch, device);
     let labels: Vec<u8> = (0..batch).map(|i| (i % 10) as u8).collect();
-    let labels = Buffer::from_slice(Device::Cpu, &labels);
-    let mut summary = Buffer::zeros(Device::Cpu, SUMMARY_LEN);
+    let labels = Buffer::from_slice(device, &labels);
+    let mut summary = Buffer::zeros(device, SUMMARY_LEN);
     let mut step = 0;
-    let mut take_step = || {
-        let loss = network.forward_train(&x, 42, step).cross_entropy(&labels, &mut summary);
-        network.parameters().check_reached(&loss.mean.backward());
-        optimizer.update(network.parameters(), 1e-3, u64::from(step), &mut summary);
-        step += 1;
+    let mut take_steps = || {
+        for _ in 0..together {
+            let loss = network.forward_train(&x, 42, step).cross_entropy(&labels, &mut summary);
+            network.parameters().check_reached(&loss.mean.backward());
+            optimizer.update(network.parameters(), 1e-3, u64::from(step), &mut summary);
+            step += 1;
+        }
+        black_box(summary.to_vec::<f32>());
     };
     let start = Instant::now();
-    take_step();
+    take_steps();
     let first = start.elapsed().as_secs_f64();
     let steps =
         |seconds: f64, [least, most]: [usize; 2]| ((seconds / first) as usize).clamp(least, most);
     let warm_up = steps(WARM_UP_SECONDS, WARM_UP_STEPS) - 1;
-    batch as f64 / median_seconds(warm_up, steps(TRAIN_SECONDS, TRAIN_STEPS), &mut take_step)
+    let seconds = median_seconds(warm_up, steps(TRAIN_SECONDS, TRAIN_STEPS), &mut take_steps);
+    (batch * together) as f64 / seconds
 }
 
-/// Median seconds of one inference of `n` images.
-fn infer(network: &Inference, n: usize, warm_up: usize, rounds: usize) -> f64 {
-    let x = images(n);
-    median_seconds(warm_up, rounds, &mut || {
-        black_box(network.forward(&x).softmax());
-    })
+/// Median seconds of one inference of `n` images, of which so many are asked for `together`.
+fn infer(
+    (network, device): (&Inference, Device),
+    n: usize,
+    [warm_up, rounds]: [usize; 2],
+    together: usize,
+) -> f64 {
+    let x = images(n, device);
+    let seconds = median_seconds(warm_up, rounds, &mut || {
+        for _ in 1..together {
+            black_box(network.forward(&x).softmax());
+        }
+        let last = black_box(network.forward(&x).softmax());
+        if device != Device::Cpu {
+            black_box(last.to_vec::<f32>());
+        }
+    });
+    seconds / together as f64
 }
 
 fn median_seconds(warm_up: usize, rounds: usize, body: &mut impl FnMut()) -> f64 {

@@ -44,6 +44,20 @@ impl Error {
     }
 }
 
+/// Says whether the device that computes has failed since it was opened: then nothing that was
+/// read from it counts.
+///
+/// # Errors
+/// [`Error::Device`] if it has.
+pub(crate) fn check_device() -> Result<()> {
+    match toile_kernels::fault() {
+        Some(fault) => Err(Error::Device(format!(
+            "{fault}; --device cpu goes on without it, and --resume from the last checkpoint"
+        ))),
+        None => Ok(()),
+    }
+}
+
 /// The longest piece of outside text that a message repeats, in characters.
 const LONGEST_PIECE: usize = 200;
 

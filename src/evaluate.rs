@@ -9,7 +9,7 @@ use toile_kernels::{Device, Isa};
 
 use crate::checkpoint::{Model, joint_sha256};
 use crate::data::{Source, Split};
-use crate::error::{Error, Result, plain, shortened};
+use crate::error::{Error, Result, check_device, plain, shortened};
 use crate::memory;
 use crate::metrics::{Comparison, EvaluatedModel, Evaluation, PairedCounts, Predictions};
 use crate::ops::gather::Resident;
@@ -226,6 +226,7 @@ fn worth(
 ) -> Result<(Predictions, Evaluation)> {
     let parameters = model.network.summary().parameters();
     let found = sum_up(answers, part, &model.classes, parameters, model.weights_sha256());
+    check_device()?;
     if !found.1.loss.is_finite() {
         return Err(Error::NotFinite(format!(
             "the loss of {name} on the test images is not finite: its weights are of no use"

@@ -21,7 +21,7 @@ use toile_kernels::{Device, Isa};
 
 use crate::checkpoint::Model;
 use crate::data::{Images, Split};
-use crate::error::{Error, Result, plain};
+use crate::error::{Error, Result, check_device, plain};
 use crate::evaluate::{answer, resident};
 use crate::run_folder::ModelLocation;
 
@@ -154,6 +154,7 @@ impl Predictor {
         let data = resident(&Split { images, labels }, self.model.network.device());
         let answers = answer(&self.model, &data, 0..data.labels.len(), |_| true);
         let answers = answers.expect("nothing stops it");
+        check_device()?;
         if answers.probabilities.iter().any(|p| !p.is_finite()) {
             return Err(Error::NotFinite(format!(
                 "the answers of {} are not finite: its weights are of no use",

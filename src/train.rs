@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use toile_kernels::threads::Workers;
-use toile_kernels::{BITS_VERSION, Device, Isa};
+use toile_kernels::{BITS_VERSION, Device};
 
 use crate::checkpoint::{Architecture, Model};
 use crate::data::{self, Source};
@@ -122,7 +122,9 @@ fn fit(config: &Config, source: &Source) -> Result<(Architecture, Parts)> {
 /// Everything that a run starts from.
 struct Setup<'a> {
     execution: &'a Execution,
-    isa: Isa,
+    /// What computes, for messages and `env.json`.
+    engine: String,
+    arithmetic: &'static str,
     config: Config,
     source: Source,
     workers: Workers,
@@ -133,7 +135,8 @@ struct Setup<'a> {
 
 impl<'a> Setup<'a> {
     fn of(config: Config, execution: &'a Execution, progress: &mut Progress) -> Result<Setup<'a>> {
-        let isa = Isa::from_environment().map_err(Error::Input)?;
+        let engine = execution.device.engine().map_err(Error::Input)?;
+        let arithmetic = execution.device.arithmetic().map_err(Error::Input)?;
         let mut source = Source::obtain(&config.data, progress)?;
         let (architecture, parts) = fit(&config, &source)?;
         let workers = Workers::new(execution.threads).map_err(Error::Failure)?;
@@ -144,7 +147,7 @@ impl<'a> Setup<'a> {
         let mut model = Model::to_train(architecture, classes, start, device, config.seed)?;
         tracing::info!(
             data = %source.directory().display(),
-            isa = isa.name(),
+            engine,
             threads = execution.threads,
             "ready to train"
         );
@@ -156,7 +159,7 @@ impl<'a> Setup<'a> {
                 Normalization::standard(&images.images.pixels[..parts.training * image_len]);
         }
         let data = resident(&images, device);
-        Ok(Setup { execution, isa, config, source, workers, model, data, parts })
+        Ok(Setup { execution, engine, arithmetic, config, source, workers, model, data, parts })
     }
 
     /// Trains, evaluates, and writes everything that a run leaves. It goes on from a checkpoint,
@@ -227,7 +230,7 @@ impl<'a> Setup<'a> {
             parameters: summary.parameters(),
             network: summary.to_string(),
             threads: self.execution.threads,
-            isa: self.isa.name().to_owned(),
+            isa: self.engine.clone(),
         }
     }
 
@@ -236,14 +239,14 @@ impl<'a> Setup<'a> {
         Origin {
             toile: env!("CARGO_PKG_VERSION").to_owned(),
             bits_version: BITS_VERSION,
-            arithmetic: self.isa.arithmetic().to_owned(),
+            arithmetic: self.arithmetic.to_owned(),
             config: self.config.clone(),
             data: data.iter().map(|(&name, hash)| (name.to_owned(), hash.clone())).collect(),
         }
     }
 
     fn environment(&self) -> Environment {
-        Environment::gather(self.isa.name(), self.execution.threads, describe(&self.source))
+        Environment::gather(&self.engine, self.execution.threads, describe(&self.source))
     }
 }
 

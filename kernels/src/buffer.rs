@@ -8,6 +8,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::block::{Block, Plain, Read, Write};
+use crate::cpu::isa::Isa;
+#[cfg(feature = "gpu")]
+use crate::gpu;
 
 /// Where kernels run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +19,39 @@ pub enum Device {
     Cpu,
     /// The plain loops of [`crate::reference`], real numbers in f64: slow and exact, for checks.
     Reference,
+    /// The graphics card that [`gpu::open`] has found, real numbers in f32.
+    #[cfg(feature = "gpu")]
+    Gpu,
+}
+
+impl Device {
+    /// What computes, in a word or two: the instruction set, or the graphics card's name.
+    ///
+    /// # Errors
+    /// If `TOILE_ISA` names none, or one that this processor lacks.
+    pub fn engine(self) -> Result<String, String> {
+        match self {
+            Device::Cpu => Ok(Isa::from_environment()?.name().to_owned()),
+            Device::Reference => Ok("reference".to_owned()),
+            #[cfg(feature = "gpu")]
+            Device::Gpu => gpu::open()
+                .map(|opened| format!("{} ({})", opened.name, opened.backend))
+                .map_err(|fault| fault.to_string()),
+        }
+    }
+
+    /// The kind of arithmetic, which decides how results round.
+    ///
+    /// # Errors
+    /// As for [`Device::engine`].
+    pub fn arithmetic(self) -> Result<&'static str, String> {
+        match self {
+            Device::Cpu => Ok(Isa::from_environment()?.arithmetic()),
+            Device::Reference => Ok("double"),
+            #[cfg(feature = "gpu")]
+            Device::Gpu => Ok("gpu"),
+        }
+    }
 }
 
 /// What a buffer's elements are.
@@ -42,6 +78,10 @@ mod sealed {
     pub trait Sealed: Sized {
         fn copy_in(block: &Block, range: Range<usize>, wide: bool, from: &[Self]);
         fn copy_out(block: &Block, range: Range<usize>, wide: bool, to: &mut [Self]);
+        #[cfg(feature = "gpu")]
+        fn copy_to_gpu(memory: &mut super::gpu::Memory, from: &[Self]);
+        #[cfg(feature = "gpu")]
+        fn copy_from_gpu(memory: &super::gpu::Memory, to: &mut [Self]);
     }
 }
 
@@ -69,6 +109,17 @@ macro_rules! real_element {
                     to.iter_mut().zip(&*from).for_each(|(to, &from)| *to = from as $type);
                 }
             }
+            #[cfg(feature = "gpu")]
+            fn copy_to_gpu(memory: &mut gpu::Memory, from: &[Self]) {
+                let from: Vec<f32> = from.iter().map(|&x| x as f32).collect();
+                memory.copy_from(bytemuck::cast_slice(&from));
+            }
+            #[cfg(feature = "gpu")]
+            fn copy_from_gpu(memory: &gpu::Memory, to: &mut [Self]) {
+                let mut from = vec![0f32; to.len()];
+                memory.copy_to(bytemuck::cast_slice_mut(&mut from));
+                to.iter_mut().zip(from).for_each(|(to, from)| *to = from as $type);
+            }
         }
     };
 }
@@ -86,6 +137,14 @@ macro_rules! whole_element {
             }
             fn copy_out(block: &Block, range: Range<usize>, _wide: bool, to: &mut [Self]) {
                 to.copy_from_slice(&block.read(range));
+            }
+            #[cfg(feature = "gpu")]
+            fn copy_to_gpu(memory: &mut gpu::Memory, from: &[Self]) {
+                memory.copy_from(bytemuck::cast_slice(from));
+            }
+            #[cfg(feature = "gpu")]
+            fn copy_from_gpu(memory: &gpu::Memory, to: &mut [Self]) {
+                memory.copy_to(bytemuck::cast_slice_mut(to));
             }
         }
     };
@@ -105,6 +164,12 @@ impl Memory {
     fn new(kind: Kind, element_bytes: usize, len: usize) -> Memory {
         let bytes = len.checked_mul(element_bytes).expect("a buffer fits the address space");
         Memory { block: Arc::new(Block::new(bytes)), range: 0..len, kind }
+    }
+
+    /// The elements `range` of these, which has been checked.
+    fn slice(&self, range: Range<usize>) -> Memory {
+        let start = self.range.start;
+        Memory { range: start + range.start..start + range.end, ..self.clone() }
     }
 
     #[track_caller]
@@ -128,6 +193,9 @@ pub enum Buffer {
     Cpu(Memory),
     /// On [`Device::Reference`].
     Reference(Memory),
+    /// On [`Device::Gpu`].
+    #[cfg(feature = "gpu")]
+    Gpu(gpu::Memory),
 }
 
 impl Buffer {
@@ -147,6 +215,8 @@ impl Buffer {
                 };
                 Buffer::Reference(Memory::new(kind, bytes, len))
             }
+            #[cfg(feature = "gpu")]
+            Device::Gpu => Buffer::Gpu(gpu::Memory::unspecified(kind, len)),
         };
         if cfg!(debug_assertions) && kind == Kind::Real {
             buffer.fill(f32::NAN);
@@ -177,8 +247,16 @@ impl Buffer {
     #[track_caller]
     pub fn copy_from<T: Element>(&mut self, values: &[T]) {
         self.check::<T>(values.len());
-        let memory = self.memory();
-        T::copy_in(&memory.block, memory.range.clone(), self.is_wide(), values);
+        match self {
+            #[cfg(feature = "gpu")]
+            Buffer::Gpu(memory) => T::copy_to_gpu(memory, values),
+            Buffer::Cpu(Memory { block, range, .. }) => {
+                T::copy_in(block, range.clone(), false, values);
+            }
+            Buffer::Reference(Memory { block, range, .. }) => {
+                T::copy_in(block, range.clone(), true, values);
+            }
+        }
     }
 
     /// Copies the buffer out; real numbers are converted to `T`.
@@ -188,8 +266,16 @@ impl Buffer {
     #[track_caller]
     pub fn copy_to<T: Element>(&self, values: &mut [T]) {
         self.check::<T>(values.len());
-        let memory = self.memory();
-        T::copy_out(&memory.block, memory.range.clone(), self.is_wide(), values);
+        match self {
+            #[cfg(feature = "gpu")]
+            Buffer::Gpu(memory) => T::copy_from_gpu(memory, values),
+            Buffer::Cpu(Memory { block, range, .. }) => {
+                T::copy_out(block, range.clone(), false, values);
+            }
+            Buffer::Reference(Memory { block, range, .. }) => {
+                T::copy_out(block, range.clone(), true, values);
+            }
+        }
     }
 
     /// A copy of the buffer's content.
@@ -216,16 +302,22 @@ impl Buffer {
             "elements {range:?} leave a buffer of {}",
             self.len()
         );
-        let mut slice = self.clone();
-        let (Buffer::Cpu(memory) | Buffer::Reference(memory)) = &mut slice;
-        memory.range = memory.range.start + range.start..memory.range.start + range.end;
-        slice
+        match self {
+            #[cfg(feature = "gpu")]
+            Buffer::Gpu(memory) => Buffer::Gpu(memory.slice(range)),
+            Buffer::Cpu(memory) => Buffer::Cpu(memory.slice(range)),
+            Buffer::Reference(memory) => Buffer::Reference(memory.slice(range)),
+        }
     }
 
     /// The number of elements.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.memory().range.len()
+        match self {
+            #[cfg(feature = "gpu")]
+            Buffer::Gpu(memory) => memory.len(),
+            Buffer::Cpu(memory) | Buffer::Reference(memory) => memory.range.len(),
+        }
     }
 
     /// Whether there are no elements.
@@ -237,7 +329,11 @@ impl Buffer {
     /// What the elements are.
     #[must_use]
     pub fn kind(&self) -> Kind {
-        self.memory().kind
+        match self {
+            #[cfg(feature = "gpu")]
+            Buffer::Gpu(memory) => memory.kind(),
+            Buffer::Cpu(memory) | Buffer::Reference(memory) => memory.kind,
+        }
     }
 
     /// Where the buffer lives.
@@ -246,17 +342,9 @@ impl Buffer {
         match self {
             Buffer::Cpu(_) => Device::Cpu,
             Buffer::Reference(_) => Device::Reference,
+            #[cfg(feature = "gpu")]
+            Buffer::Gpu(_) => Device::Gpu,
         }
-    }
-
-    fn memory(&self) -> &Memory {
-        let (Buffer::Cpu(memory) | Buffer::Reference(memory)) = self;
-        memory
-    }
-
-    /// Whether real numbers are stored as f64.
-    fn is_wide(&self) -> bool {
-        matches!(self, Buffer::Reference(_))
     }
 
     /// Sets every real number to `value`.
@@ -266,10 +354,11 @@ impl Buffer {
     #[track_caller]
     pub fn fill(&mut self, value: f32) {
         assert_eq!(self.kind(), Kind::Real, "only real numbers are filled");
-        if self.is_wide() {
-            self.memory().write::<f64>().fill(f64::from(value));
-        } else {
-            self.memory().write::<f32>().fill(value);
+        match self {
+            #[cfg(feature = "gpu")]
+            Buffer::Gpu(memory) => gpu::fill(memory, value),
+            Buffer::Cpu(memory) => memory.write::<f32>().fill(value),
+            Buffer::Reference(memory) => memory.write::<f64>().fill(f64::from(value)),
         }
     }
 
@@ -282,25 +371,35 @@ impl Buffer {
 
 /// The menu's access to an operand: checks kind and device, and lends the elements.
 pub(crate) mod operand {
-    use super::{Buffer, Element, Kind, Memory, Plain, Read, Write};
+    #[cfg(feature = "gpu")]
+    use super::gpu;
+    use super::{Buffer, Device, Element, Kind, Memory, Plain, Read, Write};
 
-    /// The memory of `buffer`, which must be on a device whose real numbers are as `wide`.
+    #[track_caller]
+    fn check(kernel: &str, name: &str, buffer: &Buffer, kind: Kind, device: Device) {
+        assert_eq!(
+            buffer.device(),
+            device,
+            "{kernel}: operand `{name}` is on another device than the first operand"
+        );
+        assert_eq!(buffer.kind(), kind, "{kernel}: operand `{name}` has another kind of element");
+    }
+
+    /// The memory of `buffer`, which must be on `device`: one in this process's memory.
     #[track_caller]
     fn memory<'a>(
         kernel: &str,
         name: &str,
         buffer: &'a Buffer,
         kind: Kind,
-        wide: bool,
+        device: Device,
     ) -> &'a Memory {
-        assert_eq!(
-            buffer.is_wide(),
-            wide,
-            "{kernel}: operand `{name}` is on {:?}, the first operand on another device",
-            buffer.device()
-        );
-        assert_eq!(buffer.kind(), kind, "{kernel}: operand `{name}` has another kind of element");
-        buffer.memory()
+        check(kernel, name, buffer, kind, device);
+        match buffer {
+            Buffer::Cpu(memory) | Buffer::Reference(memory) => memory,
+            #[cfg(feature = "gpu")]
+            Buffer::Gpu(_) => unreachable!("the device was checked"),
+        }
     }
 
     /// Lends `buffer` for reading.
@@ -309,9 +408,9 @@ pub(crate) mod operand {
         kernel: &str,
         name: &str,
         buffer: &'a Buffer,
-        wide: bool,
+        device: Device,
     ) -> Read<'a, T> {
-        memory(kernel, name, buffer, T::KIND, wide).read()
+        memory(kernel, name, buffer, T::KIND, device).read()
     }
 
     /// Lends `buffer` for writing.
@@ -320,8 +419,19 @@ pub(crate) mod operand {
         kernel: &str,
         name: &str,
         buffer: &'a Buffer,
-        wide: bool,
+        device: Device,
     ) -> Write<'a, T> {
-        memory(kernel, name, buffer, T::KIND, wide).write()
+        memory(kernel, name, buffer, T::KIND, device).write()
+    }
+
+    /// The graphics card's memory of `buffer`.
+    #[cfg(feature = "gpu")]
+    #[track_caller]
+    pub fn on_gpu(kernel: &str, name: &str, buffer: &Buffer, kind: Kind) -> gpu::Memory {
+        check(kernel, name, buffer, kind, Device::Gpu);
+        match buffer {
+            Buffer::Gpu(memory) => memory.clone(),
+            Buffer::Cpu(_) | Buffer::Reference(_) => unreachable!("the device was checked"),
+        }
     }
 }

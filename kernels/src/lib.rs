@@ -6,7 +6,8 @@
 //!
 //! - [`Device::Cpu`]: [`cpu`], SIMD and threads, real numbers in f32;
 //! - [`Device::Reference`]: [`mod@reference`], plain loops in f64, the truth that the others are
-//!   tested against.
+//!   tested against;
+//! - `Device::Gpu`, with the feature `gpu`: the module `gpu`, compute shaders, in f32.
 //!
 //! Layouts: images NHWC, convolution weights HWIO, dense weights [in, out], all contiguous.
 //! See [`geometry`] for the letters. Every float sum has one order, a function of the kernel and
@@ -19,6 +20,8 @@
 pub mod buffer;
 pub mod cpu;
 pub mod geometry;
+#[cfg(feature = "gpu")]
+pub mod gpu;
 pub mod peak;
 pub mod reference;
 pub mod rng;
@@ -41,6 +44,16 @@ use geometry::{
     Dropout, Elements, Gather, Gemm, Mix, MoveTowards, Pool2d, SUMMARY_LEN, Sgd, Targets,
 };
 
+/// What has gone wrong with a device, if anything has. What was computed or read since does not
+/// count, and nothing more is computed on it.
+#[must_use]
+pub fn fault() -> Option<String> {
+    #[cfg(feature = "gpu")]
+    return gpu::fault().map(|fault| fault.to_string());
+    #[cfg(not(feature = "gpu"))]
+    None
+}
+
 /// Turns each line of the menu into a function that checks the operands' lengths and calls the
 /// device's function of the same name; and the names into [`MENU`].
 macro_rules! menu {
@@ -62,15 +75,24 @@ macro_rules! menu {
                     #[allow(dead_code, reason = "a kernel may have no real operand")]
                     type Real = f32;
                     cpu::$kernel($g,
-                        $(&operand::read::<$input_type>(name, stringify!($input), $input, false),)*
-                        $(&mut operand::write::<$output_type>(name, stringify!($output), $output, false),)*)
+                        $(&operand::read::<$input_type>(name, stringify!($input), $input, first),)*
+                        $(&mut operand::write::<$output_type>(name, stringify!($output), $output, first),)*)
                 }
                 Device::Reference => {
                     #[allow(dead_code, reason = "a kernel may have no real operand")]
                     type Real = f64;
                     reference::$kernel($g,
-                        $(&operand::read::<$input_type>(name, stringify!($input), $input, true),)*
-                        $(&mut operand::write::<$output_type>(name, stringify!($output), $output, true),)*)
+                        $(&operand::read::<$input_type>(name, stringify!($input), $input, first),)*
+                        $(&mut operand::write::<$output_type>(name, stringify!($output), $output, first),)*)
+                }
+                #[cfg(feature = "gpu")]
+                Device::Gpu => {
+                    #[allow(dead_code, reason = "a kernel may have no real operand")]
+                    type Real = f32;
+                    use buffer::Element;
+                    gpu::$kernel($g,
+                        $(&operand::on_gpu(name, stringify!($input), $input, <$input_type>::KIND),)*
+                        $(&mut operand::on_gpu(name, stringify!($output), $output, <$output_type>::KIND),)*)
                 }
             }
         })*

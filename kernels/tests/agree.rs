@@ -28,7 +28,7 @@ const QUOTIENT: Promise =
 const EXPONENTIAL: Promise =
     Promise { exact: false, bits: false, tiles: false, tolerance: Value(1.2e-7) };
 
-/// Makes a test of each case, and the names of all.
+/// Makes a test of each case, another one for the graphics card, and the names of all.
 macro_rules! cases {
     ($($kernel:ident: $promise:expr, $make:expr;)*) => {
         const CASES: &[&str] = &[$(stringify!($kernel)),*];
@@ -36,6 +36,14 @@ macro_rules! cases {
         fn $kernel() {
             check(stringify!($kernel), &$promise, $make);
         })*
+        #[cfg(feature = "gpu")]
+        mod on_gpu {
+            use super::*;
+            $(#[test]
+            fn $kernel() {
+                common::on_gpu::check(stringify!($kernel), &$promise, $make);
+            })*
+        }
     };
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use toile_kernels::{BITS_VERSION, Isa};
+use toile_kernels::{BITS_VERSION, Device};
 
 use super::saved::Checkpoint;
 use super::{Execution, Setup, StopReason, Summary};
@@ -48,7 +48,8 @@ pub fn resume(options: &ResumeOptions, progress: &mut Progress) -> Result<Summar
     let config = Config::resolve(&Overrides::load(&path)?, &changed)?;
     let checkpoint = Checkpoint::newest(&run, progress)?;
     if let Some((checkpoint, _)) = &checkpoint {
-        check_origin(checkpoint, &config, &run)?;
+        check_origin(checkpoint, &config, &run, options.execution.device)?;
+        warn_of_stretching(checkpoint, &config, progress);
         if let Some(summary) = finished(checkpoint, &config, &run, options.execution.evaluates) {
             progress.note(&finished_text(summary.reason, &config));
             progress.ended(&summary)?;
@@ -105,8 +106,16 @@ fn finished(
     })
 }
 
+/// The arithmetic of graphics cards, as [`Device::arithmetic`] calls it.
+const GPU: &str = "gpu";
+
 /// Checks that settings and build are those of the checkpoint.
-fn check_origin(checkpoint: &Checkpoint, config: &Config, run: &RunFolder) -> Result<()> {
+fn check_origin(
+    checkpoint: &Checkpoint,
+    config: &Config,
+    run: &RunFolder,
+    device: Device,
+) -> Result<()> {
     let Checkpoint { origin, state, .. } = checkpoint;
     let folder = run.path().display();
     let differences = config.differences(&origin.config);
@@ -118,8 +127,11 @@ fn check_origin(checkpoint: &Checkpoint, config: &Config, run: &RunFolder) -> Re
             differences.join("; ")
         )));
     }
-    let arithmetic = Isa::from_environment().map_err(Error::Input)?.arithmetic();
-    if (origin.bits_version, origin.arithmetic.as_str()) != (BITS_VERSION, arithmetic) {
+    let arithmetic = device.arithmetic().map_err(Error::Input)?;
+    // Who moves a run to a graphics card, or from one, wants that device and not the same bits.
+    let moves = [arithmetic, &origin.arithmetic].contains(&GPU);
+    let ours = (BITS_VERSION, arithmetic);
+    if !moves && (origin.bits_version, origin.arithmetic.as_str()) != ours {
         return Err(Error::Input(format!(
             "{folder} was begun by toile {} with {} arithmetic, version {}; this one has {} \
              arithmetic, version {}, and would end with other weights: go on with the toile, the \
@@ -129,13 +141,6 @@ fn check_origin(checkpoint: &Checkpoint, config: &Config, run: &RunFolder) -> Re
             origin.bits_version,
             arithmetic,
             BITS_VERSION
-        )));
-    }
-    if config.schedule.depends_on_length() && config.epochs != origin.config.epochs {
-        return Err(Error::Input(format!(
-            "--epochs {}: the learning rate of the run in {folder} goes through {} epochs, and \
-             others would change it; leave --epochs out, or start a new run",
-            config.epochs, origin.config.epochs
         )));
     }
     let begun = state.epoch - u64::from(state.running.steps == 0);
@@ -152,6 +157,18 @@ fn check_origin(checkpoint: &Checkpoint, config: &Config, run: &RunFolder) -> Re
         }
     }
     Ok(())
+}
+
+/// Says so if other epochs than the run was begun with change how its learning rate goes on.
+fn warn_of_stretching(checkpoint: &Checkpoint, config: &Config, progress: &mut Progress) {
+    let begun = &checkpoint.origin.config;
+    if config.schedule.depends_on_length() && config.epochs != begun.epochs {
+        progress.warn(&format!(
+            "the learning rate of this run was to go through {} epochs and goes on as if it had \
+             gone through {} from the start; a new run gives better weights",
+            begun.epochs, config.epochs
+        ));
+    }
 }
 
 /// Checks that the data is the one that the run was begun with.

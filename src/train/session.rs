@@ -13,7 +13,7 @@ use super::saved::{Checkpoint, Origin, Running, State};
 use super::stop::Stop;
 use crate::checkpoint::Model;
 use crate::data::batches::shuffled;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_device};
 use crate::evaluate::answer;
 use crate::ops::gather::Resident;
 use crate::optim::Optimizer;
@@ -195,7 +195,9 @@ impl<'a> Session<'a> {
             return Ok(Some(asked));
         }
         let train_seconds = self.seconds();
-        let Some((val_loss, val_accuracy)) = self.validate(progress) else {
+        let validated = self.validate(progress);
+        check_device()?;
+        let Some((val_loss, val_accuracy)) = validated else {
             return Ok(self.stop.requested());
         };
         if !val_loss.is_finite() {
@@ -222,7 +224,7 @@ impl<'a> Session<'a> {
             seconds: self.seconds(),
             images_per_second: self.state.running.images as f64 / train_seconds,
         };
-        self.keep_weights(&verdict);
+        self.keep_weights(&verdict)?;
         self.history.append(&row);
         progress.epoch_ended(&row, verdict.new_best, next_rate < rate);
         self.state.learning_rate = next_rate;
@@ -236,11 +238,14 @@ impl<'a> Session<'a> {
     }
 
     /// Notes the weights if they are the ones that count so far.
-    fn keep_weights(&mut self, verdict: &Verdict) {
+    fn keep_weights(&mut self, verdict: &Verdict) -> Result<()> {
         let keeps_best = self.config.early_stopping.enabled;
         if verdict.new_best || !keeps_best {
-            self.keeper.keep_weights(self.counting().to_bytes(), keeps_best);
+            let weights = self.counting().to_bytes();
+            check_device()?;
+            self.keeper.keep_weights(weights, keeps_best);
         }
+        Ok(())
     }
 
     /// The steps that are left of the epoch, or as many as the run has left, or those until the
@@ -284,6 +289,7 @@ impl<'a> Session<'a> {
         let done = (self.state.step - before_epoch) as usize;
         let unread = self.state.running.steps * SUMMARY_LEN..done * SUMMARY_LEN;
         let summaries: Vec<f64> = self.ring.slice(unread).to_vec();
+        check_device()?;
         for summary in summaries.chunks_exact(SUMMARY_LEN) {
             let running = &mut self.state.running;
             let first = running.steps * batch;

@@ -202,11 +202,16 @@ impl Augment {
         Some(Rectangle { top, left, height, width })
     }
 
+    /// The block of the stream that the image's [`Augment::noise`] begins with.
+    pub(crate) fn first_noise_block(&self, image: u32) -> u64 {
+        self.first_block(image) + CHANGE_BLOCKS
+    }
+
     /// The bytes that fill what is erased of the image with this number, in the order of its
     /// pixels and channels. (Zhong et al., arXiv:1708.04896, found random bytes to be the best
     /// filling. Byte 0 would look like the garments' background, which is part of their outlines.)
     pub fn noise(&self, image: u32) -> impl Iterator<Item = u8> + use<> {
-        let (stream, first) = (self.stream(self.epoch), self.first_block(image) + CHANGE_BLOCKS);
+        let (stream, first) = (self.stream(self.epoch), self.first_noise_block(image));
         (first..).flat_map(move |block| stream.block(block)).flat_map(u32::to_le_bytes)
     }
 }

@@ -1,5 +1,8 @@
 //! Random calls of kernels, and the checks that every call must pass.
 
+#[cfg(feature = "gpu")]
+pub mod on_gpu;
+
 use toile_kernels::rng::Stream;
 use toile_kernels::threads::Workers;
 use toile_kernels::{Buffer, Device, Isa, Kind, with_direct_convolution, with_forced};
@@ -292,19 +295,35 @@ fn check_call(about: &str, promise: &Promise, mut call: Call, fill: Fill) {
     } else {
         promise.tolerance
     };
-    let scale = match tolerance {
+    let scale = scale(&mut call, tolerance, &truth);
+    for (isa, result) in results {
+        check_result(&format!("{about}: {isa}"), promise, tolerance, &result, &truth, &scale);
+    }
+}
+
+/// What differences of a call's outputs are relative to.
+fn scale(call: &mut Call, tolerance: Tolerance, truth: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    match tolerance {
         Tolerance::Terms(_) | Tolerance::LargestTerms(_) => {
             call.absolute().iter().map(wide).collect()
         }
-        Tolerance::Value(_) => truth.clone(),
-    };
-    for (isa, result) in results {
-        // Where rounding decides between equals, only the reference in f32 has the same codes.
-        let compared = |buffer: &Buffer| promise.exact || buffer.kind() == Kind::Real;
-        for (output, result) in result.iter().enumerate().filter(|(_, b)| compared(b)) {
-            let about = format!("{about}: {isa}, output {output}");
-            check_near(&about, tolerance, result, &truth[output], &scale[output]);
-        }
+        Tolerance::Value(_) => truth.to_vec(),
+    }
+}
+
+fn check_result(
+    about: &str,
+    promise: &Promise,
+    tolerance: Tolerance,
+    result: &[Buffer],
+    truth: &[Vec<f64>],
+    scale: &[Vec<f64>],
+) {
+    // Where rounding decides between equals, only the reference in f32 has the same codes.
+    let compared = |buffer: &Buffer| promise.exact || buffer.kind() == Kind::Real;
+    for (output, result) in result.iter().enumerate().filter(|(_, b)| compared(b)) {
+        let about = format!("{about}, output {output}");
+        check_near(&about, tolerance, result, &truth[output], &scale[output]);
     }
 }
 

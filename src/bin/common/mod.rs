@@ -63,18 +63,35 @@ pub enum DeviceFlag {
 }
 
 impl DeviceFlag {
-    /// The device, if this build can use it.
+    /// The device, opened, if this build and this machine have it.
     ///
     /// # Errors
-    /// [`Error::Device`] for a graphics processor.
+    /// [`Error::Device`] for a graphics processor that is not there or cannot be used.
     pub fn resolve(self) -> Result<Device> {
         match self {
             DeviceFlag::Cpu => Ok(Device::Cpu),
-            DeviceFlag::Gpu => {
-                Err(Error::Device("toile was built without GPU support; use --device cpu".into()))
-            }
+            DeviceFlag::Gpu => graphics_processor(),
         }
     }
+}
+
+#[cfg(feature = "gpu")]
+fn graphics_processor() -> Result<Device> {
+    match toile_kernels::gpu::open() {
+        Ok(_) => Ok(Device::Gpu),
+        Err(fault) => Err(Error::Device(format!(
+            "{fault}; --device gpu needs a card with a driver for Vulkan, Metal or DX12; \
+             --device cpu goes without"
+        ))),
+    }
+}
+
+#[cfg(not(feature = "gpu"))]
+fn graphics_processor() -> Result<Device> {
+    Err(Error::Device(
+        "toile was built without GPU support; build it with --features gpu, or use --device cpu"
+            .into(),
+    ))
 }
 
 /// Reads `--threads`. Numbers above the limit pass: they are clamped, not refused.

@@ -33,7 +33,7 @@ pub struct Settings {
     #[arg(long, value_name = "NAME|DIR", value_hint = ValueHint::DirPath)]
     pub data: Option<PathBuf>,
 
-    /// The named settings to start from [default: reference]
+    /// The named settings to start from [default: standard]
     #[arg(long, value_name = "NAME", value_parser = recipe_names())]
     pub recipe: Option<String>,
 
@@ -50,7 +50,8 @@ pub struct Settings {
     #[arg(long, value_name = "N", value_parser = whole(limits::SEED))]
     pub seed: Option<u64>,
 
-    /// Images at the end of the training file that are held back for validation [default: 5000]
+    /// Images at the end of the training file that are held back for validation [default: the
+    /// recipe's, 5000 of reference]
     #[arg(long, value_name = "N", value_parser = whole(limits::VAL_SIZE))]
     pub val_size: Option<u64>,
 

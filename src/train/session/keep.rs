@@ -7,7 +7,7 @@ use toile_kernels::Buffer;
 
 use super::Session;
 use crate::checkpoint::Model;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, check_device};
 use crate::progress::Progress;
 use crate::run_folder::{BEST_WEIGHTS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT};
 use crate::train::saved::Checkpoint;
@@ -87,8 +87,11 @@ impl Session<'_> {
     ///
     /// # Errors
     /// [`Error::Storage`] that names the file; what could not be written is kept in memory.
+    /// [`Error::Device`] if the weights could not be read from the device.
     pub(super) fn save(&mut self) -> Result<()> {
-        self.keeper.checkpoint = Some(self.checkpoint().to_bytes());
+        let checkpoint = self.checkpoint().to_bytes();
+        check_device()?;
+        self.keeper.checkpoint = Some(checkpoint);
         self.settle()
     }
 

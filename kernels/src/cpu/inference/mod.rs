@@ -132,8 +132,8 @@ impl Inference {
     /// If the lengths are not those of the same number of images and answers.
     #[track_caller]
     pub fn run(&self, x: &crate::Buffer, y: &mut crate::Buffer) {
-        let x = crate::buffer::operand::read::<f32>("inference", "x", x, false);
-        let mut y = crate::buffer::operand::write::<f32>("inference", "y", y, false);
+        let x = crate::buffer::operand::read::<f32>("inference", "x", x, crate::Device::Cpu);
+        let mut y = crate::buffer::operand::write::<f32>("inference", "y", y, crate::Device::Cpu);
         let images = x.len() / self.input_len;
         assert_eq!(x.len(), images * self.input_len, "inference: a part of an image");
         assert_eq!(y.len(), images * self.output_len, "inference: the answers' length");

@@ -1,0 +1,13 @@
+// c = a b: [M, K] [K, N] -> [M, N]
+
+fn left_vector(row: u32, k: u32) -> vec4f {
+    return left_row_vector(row, k);
+}
+
+fn right_vector(k: u32, column: u32) -> vec4f {
+    return right_row_vector(k, column);
+}
+
+fn finished(sum: f32, column: u32) -> f32 {
+    return sum;
+}

@@ -1,0 +1,89 @@
+//! Matrix products by tiles: what `gemm` and the three passes of `conv2d` have in common.
+
+use super::dispatch::Dispatch;
+use super::memory::Memory;
+use crate::buffer::Kind;
+
+/// Rows and columns of a workgroup's tile.
+const TILE: usize = 64;
+/// Terms that a workgroup reads at a time.
+const STEP: usize = 16;
+/// As many workgroups keep a large card busy; with fewer tiles the terms are cut into slices.
+const ENOUGH_WORKGROUPS: usize = 512;
+/// The least terms that are worth a slice of their own.
+const LEAST_SLICE: usize = 256;
+/// The most tiles of rows in the first direction of a dispatch, as in `tile.wgsl`.
+const ROW_TILES: usize = 65_535;
+
+/// A product [rows, depth] [depth, columns], whose operands the shader finds by itself.
+#[derive(Clone, Copy)]
+pub(super) struct Product {
+    pub rows: usize,
+    pub columns: usize,
+    pub depth: usize,
+    /// Whether the left operand's neighbours in memory are neighbouring terms, not rows.
+    pub left_along_depth: bool,
+    /// Whether the right operand's neighbours in memory are neighbouring columns, not terms.
+    pub right_along_columns: bool,
+    /// The numbers that lie together in each operand: whole vectors are read where they are
+    /// multiples of four.
+    pub together: [usize; 2],
+    /// Whether the terms may be cut into slices: not where a sum is changed when it is stored.
+    pub may_cut: bool,
+}
+
+impl Product {
+    /// Adds what all products have to `dispatch`, and runs it: `result` = `left` times `right`.
+    /// Of the shader's own there may be `more` operands.
+    ///
+    /// Whether and how the terms are cut is a function of the three sizes alone, and with it the
+    /// order of every sum.
+    pub fn run<'a>(
+        &self,
+        dispatch: Dispatch<'a>,
+        [left, right]: [&'a Memory; 2],
+        more: &[&'a Memory],
+        result: &'a Memory,
+    ) {
+        let column_tiles = self.columns.div_ceil(TILE);
+        let row_tiles = self.rows.div_ceil(TILE);
+        let wanted = ENOUGH_WORKGROUPS / (row_tiles * column_tiles).max(1);
+        let most = self.depth / LEAST_SLICE;
+        let slice = self.depth.div_ceil(wanted.min(most).max(1)).next_multiple_of(STEP);
+        let slices = self.depth.div_ceil(slice.max(1)).max(1);
+        let is_cut = slices > 1 && self.may_cut;
+        let (slice, slices) = if is_cut { (slice, slices) } else { (self.depth, 1) };
+
+        let len = self.rows * self.columns;
+        let parts = is_cut.then(|| Memory::unspecified(Kind::Real, slices * len));
+        let vectors = |memory: &Memory, together: usize| {
+            u32::from(memory.offset().is_multiple_of(4) && together.is_multiple_of(4))
+        };
+        let workgroups =
+            [row_tiles.min(ROW_TILES), column_tiles * slices, row_tiles.div_ceil(ROW_TILES)];
+        let dispatch = dispatch
+            .constant("ROWS", self.rows as u32)
+            .constant("COLUMNS", self.columns as u32)
+            .constant("DEPTH", self.depth as u32)
+            .constant("SLICE", slice as u32)
+            .constant("COLUMN_TILES", column_tiles as u32)
+            .constant("LEFT_ALONG_DEPTH", u32::from(self.left_along_depth))
+            .constant("RIGHT_ALONG_COLUMNS", u32::from(self.right_along_columns))
+            .constant("LEFT_VECTORS", vectors(left, self.together[0]))
+            .constant("RIGHT_VECTORS", vectors(right, self.together[1]))
+            .read(left)
+            .read(right)
+            .write(parts.as_ref().unwrap_or(result));
+        more.iter()
+            .fold(dispatch, |dispatch, operand| dispatch.read(operand))
+            .run_workgroups(workgroups);
+        if let Some(parts) = &parts {
+            Dispatch::new("slices", "sum_slices")
+                .constant("LEN", len as u32)
+                .constant("SLICES", slices as u32)
+                .read(parts)
+                .write(result)
+                .run(len);
+        }
+    }
+}
