@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use toile::error::Error;
+use toile::ops::augment::Flip;
 use toile::recipe::{Config, Overrides, PlateauOverrides, RECIPES};
 
 fn load(text: &str) -> Result<Overrides, Error> {
@@ -17,9 +18,26 @@ fn resolve(file: &Overrides) -> Config {
 }
 
 #[test]
-fn the_reference_recipe_is_the_default_and_is_what_was_published() {
-    let config = resolve(&Overrides::default());
-    assert_eq!(config, Config::of_recipe("reference").unwrap());
+fn the_standard_recipe_is_the_default() {
+    assert_eq!(resolve(&Overrides::default()), Config::of_recipe("standard").unwrap());
+    assert_eq!(RECIPES[0].name, "standard");
+}
+
+/// A digit's mirror image is another digit, or none.
+#[test]
+fn only_clothes_are_mirrored_unasked() {
+    let flip_of = |text: &str| resolve(&load(text).unwrap()).augmentation.flip;
+    assert_eq!(flip_of("data = \"fashion-mnist\""), Flip::Alternating);
+    assert_eq!(flip_of("data = \"digits\""), Flip::None);
+    assert_eq!(flip_of("data = \"shoes\"\n[augmentation]\nflip = \"random\""), Flip::Random);
+    let flags = Overrides { data: Some("digits".into()), ..Overrides::default() };
+    let config = Config::resolve(&load("recipe = \"quick\"").unwrap(), &flags).unwrap();
+    assert_eq!(config.augmentation.flip, Flip::None);
+}
+
+#[test]
+fn the_reference_recipe_is_what_was_published() {
+    let config = Config::of_recipe("reference").unwrap();
     assert_eq!((config.epochs, config.batch_size, config.seed), (50, 128, 42));
     assert_eq!((config.learning_rate, config.val_size), (1e-3, 5000));
     assert_eq!((config.early_stopping.enabled, config.early_stopping.patience), (true, 10));
@@ -41,7 +59,8 @@ fn every_recipe_is_in_range_and_carries_its_own_name() {
 
 #[test]
 fn flags_win_over_the_file_and_the_file_over_the_recipe() {
-    let file = load("epochs = 7\nseed = 1\n[plateau]\npatience = 3\n").unwrap();
+    let file =
+        load("recipe = \"reference\"\nepochs = 7\nseed = 1\n[plateau]\npatience = 3\n").unwrap();
     let flags = Overrides { epochs: Some(9), ..Default::default() };
     let config = Config::resolve(&file, &flags).unwrap();
     assert_eq!((config.epochs, config.seed, config.batch_size), (9, 1, 128));

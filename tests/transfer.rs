@@ -36,7 +36,7 @@ fn accuracy(run: &Path) -> f64 {
 }
 
 /// Runs that train to their end.
-const CONFIG: &str = "early_stopping.enabled = false";
+const CONFIG: &str = "recipe = \"reference\"\nearly_stopping.enabled = false";
 
 const SETTINGS: &str = "--val-size 32 --batch-size 16 --out o --config c.toml";
 
