@@ -111,8 +111,8 @@ fn check_pass(golden: &Golden, pass: &Pass, device: Device, title: &str, bound: 
 /// In f64, only the constants that the engine holds in float32 (an eps of 1e-3) make a difference.
 fn check_loss(table: &mut Table, pass: &Pass, device: Device, loss: f64) {
     let (golden, bound) = match device {
-        Device::Cpu => (pass.loss, 1e-5),
         Device::Reference => (pass.loss_float64, 1e-7),
+        _ => (pass.loss, 1e-5),
     };
     let (error, noise) = ((loss - golden).abs(), (pass.loss - pass.loss_float64).abs());
     table.check("loss", error, bound, Some(noise));
@@ -265,8 +265,8 @@ fn check_complete(
             let noise = distance(&single, &exact);
             let bound = match (device, pass) {
                 (Device::Reference, _) => 1e-6,
-                (Device::Cpu, "few_images") => 1e-4,
-                (Device::Cpu, _) => (4.0 * noise).max(1e-4),
+                (_, "few_images") => 1e-4,
+                _ => (4.0 * noise).max(1e-4),
             };
             table.check(name, distance(found, &exact), bound, Some(noise));
         }
