@@ -23,10 +23,11 @@ pub const TRAIN_COUNT: u32 = 40;
 pub const TEST_COUNT: u32 = 10;
 
 /// The command line of a good training run on the good data set.
-pub const GOOD_TRAINING: &str = "train --data data --val-size 10 --batch-size 10 --max-steps 3";
+pub const GOOD_TRAINING: &str =
+    "train --data data --recipe reference --val-size 10 --batch-size 10 --max-steps 3";
 
 /// A run that reached a limit of steps in its second epoch, of three steps each.
-const STOPPED_RUN: &str = "--data data --val-size 10 --batch-size 10";
+const STOPPED_RUN: &str = "--data data --recipe reference --val-size 10 --batch-size 10";
 
 /// One bad input.
 pub struct Row {
