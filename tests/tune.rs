@@ -13,6 +13,7 @@ use std::time::SystemTime;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tempfile::{TempDir, tempdir};
+use toile::recipe::{Config, DEFAULT_RECIPE};
 
 const SPACE: &str = r#"
 learning_rate = { from = 1e-4, to = 1e-2, scale = "log" }
@@ -226,7 +227,8 @@ fn a_trial_that_diverges_is_the_worst_and_ends_no_search() {
     let (said, _) = ends("tune", &folder, &format!("{SEARCH} --name a"), 0);
     assert!(said.contains("diverged"), "{said}");
     let best: toml::Table = read(&folder, "o/a/best.toml").parse().unwrap();
-    assert_eq!(best["learning_rate"].as_float(), Some(1e-3), "the recipe's");
+    let recipe = Config::of_recipe(DEFAULT_RECIPE).unwrap();
+    assert_eq!(best["learning_rate"].as_float(), Some(recipe.learning_rate));
     let table = read(&folder, "o/a/trials.csv");
     assert_eq!(table.lines().filter(|row| row.ends_with(",1,,,1e30")).count(), 4, "{table}");
     ends("tune", &folder, &format!("{SEARCH} --name a"), 0);
