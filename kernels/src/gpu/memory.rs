@@ -8,6 +8,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use super::context::{Context, context, locked};
+use super::fault::Fault;
 use crate::buffer::Kind;
 
 /// Blocks come in multiples of this, so that lengths that differ by a little share them.
@@ -60,6 +61,13 @@ impl Pool {
         let mut blocks = locked(&self.inner);
         if let Some((number, buffer)) = blocks.free.get_mut(&size).and_then(BTreeMap::pop_first) {
             return Block { buffer, number };
+        }
+        let limits = context.device.limits();
+        let most = limits.max_buffer_size.min(limits.max_storage_buffer_binding_size);
+        if size > most {
+            context.fail(Fault::TooSmall(format!(
+                "one buffer is to hold {size} bytes and can hold {most}; smaller batches need less"
+            )));
         }
         context.count(|made| made.blocks += 1);
         blocks.made += 1;
