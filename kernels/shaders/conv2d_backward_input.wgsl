@@ -1,8 +1,12 @@
 // dx from dy and w: rows are input pixels, terms (tap, output channel), columns input channels.
 // Each input number gathers what its output pixels send back, so that nothing is added atomically.
 
+override ROW_HEIGHT: u32 = HEIGHT;
+override ROW_WIDTH: u32 = WIDTH;
+override TAP_CHANNELS: u32 = OUT_CHANNELS;
+
 // Where the output pixel begins that met an input pixel at a tap; OUTSIDE if there is none.
-fn output_start(input: vec3u, tap: vec2u) -> u32 {
+fn tap_start(input: vec3u, tap: vec2u) -> u32 {
     let y = input.y + PADDING;
     let x = input.z + PADDING;
     if y < tap.x || x < tap.y || (y - tap.x) % STRIDE != 0u || (x - tap.y) % STRIDE != 0u {
@@ -14,29 +18,6 @@ fn output_start(input: vec3u, tap: vec2u) -> u32 {
         return OUTSIDE;
     }
     return ((input.x * OUT_HEIGHT + row) * OUT_WIDTH + column) * OUT_CHANNELS;
-}
-
-fn left_vector(row: u32, k: u32) -> vec4f {
-    var numbers = vec4f();
-    if row >= ROWS || k >= DEPTH {
-        return numbers;
-    }
-    let input = pixel_place(row, HEIGHT, WIDTH);
-    if LEFT_VECTORS {
-        let start = output_start(input, tap_place(k / OUT_CHANNELS));
-        if start != OUTSIDE {
-            numbers = left_four(start + k % OUT_CHANNELS);
-        }
-        return numbers;
-    }
-    for (var j = 0u; j < 4u; j++) {
-        let term = k + j;
-        let start = output_start(input, tap_place(term / OUT_CHANNELS));
-        if term < DEPTH && start != OUTSIDE {
-            numbers[j] = left_number(start + term % OUT_CHANNELS);
-        }
-    }
-    return numbers;
 }
 
 // w[tap, column .. column + 4, channel]; neighbouring threads have neighbouring output channels.

@@ -29,6 +29,23 @@ fn right_four(i: u32) -> vec4f {
     return right[(at.right + i) / 4u];
 }
 
+// The first `count` of four numbers of an operand, and 0 for the others.
+fn left_some(start: u32, count: u32) -> vec4f {
+    var numbers = vec4f();
+    for (var j = 0u; j < min(count, 4u); j++) {
+        numbers[j] = left_number(start + j);
+    }
+    return numbers;
+}
+
+fn right_some(start: u32, count: u32) -> vec4f {
+    var numbers = vec4f();
+    for (var j = 0u; j < min(count, 4u); j++) {
+        numbers[j] = right_number(start + j);
+    }
+    return numbers;
+}
+
 // right[k, column .. column + 4] of a matrix [DEPTH, COLUMNS]
 fn right_row_vector(k: u32, column: u32) -> vec4f {
     if k >= DEPTH || column >= COLUMNS {
@@ -38,17 +55,7 @@ fn right_row_vector(k: u32, column: u32) -> vec4f {
     if RIGHT_VECTORS {
         return right_four(start);
     }
-    var numbers = vec4f(right_number(start), 0.0, 0.0, 0.0);
-    if column + 1u < COLUMNS {
-        numbers.y = right_number(start + 1u);
-    }
-    if column + 2u < COLUMNS {
-        numbers.z = right_number(start + 2u);
-    }
-    if column + 3u < COLUMNS {
-        numbers.w = right_number(start + 3u);
-    }
-    return numbers;
+    return right_some(start, COLUMNS - column);
 }
 
 // left[row, k .. k + 4] of a matrix [ROWS, DEPTH]
@@ -60,15 +67,5 @@ fn left_row_vector(row: u32, k: u32) -> vec4f {
     if LEFT_VECTORS {
         return left_four(start);
     }
-    var numbers = vec4f(left_number(start), 0.0, 0.0, 0.0);
-    if k + 1u < DEPTH {
-        numbers.y = left_number(start + 1u);
-    }
-    if k + 2u < DEPTH {
-        numbers.z = left_number(start + 2u);
-    }
-    if k + 3u < DEPTH {
-        numbers.w = left_number(start + 3u);
-    }
-    return numbers;
+    return left_some(start, DEPTH - k);
 }

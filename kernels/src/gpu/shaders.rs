@@ -16,6 +16,7 @@ const NORMAL: &str = text!("parts/normal");
 const OPERANDS: &str = text!("parts/operands");
 const PHILOX: &str = text!("parts/philox");
 const SOFTMAX: &str = text!("parts/softmax");
+const TAPS: &str = text!("parts/taps");
 const TILE: &str = text!("parts/tile");
 const WINDOW: &str = text!("parts/window");
 
@@ -28,9 +29,9 @@ pub const SHADERS: &[Shader] = &[
     ("batch_norm_statistics", &[COLUMNS, text!("batch_norm_statistics")]),
     ("channels", &[COLUMNS, text!("channels")]),
     ("check_gradients", &[text!("check_gradients")]),
-    ("conv2d_backward_input", &[OPERANDS, CONVOLUTION, TILE, text!("conv2d_backward_input")]),
+    ("conv2d_backward_input", &[OPERANDS, CONVOLUTION, TAPS, TILE, text!("conv2d_backward_input")]),
     ("conv2d_backward_weight", &[OPERANDS, CONVOLUTION, TILE, text!("conv2d_backward_weight")]),
-    ("conv2d_forward", &[OPERANDS, CONVOLUTION, TILE, text!("conv2d_forward")]),
+    ("conv2d_forward", &[OPERANDS, CONVOLUTION, TAPS, TILE, text!("conv2d_forward")]),
     ("conv_pool", &[PHILOX, WINDOW, text!("conv_pool")]),
     ("cross_entropy", &[SOFTMAX, text!("cross_entropy")]),
     ("elementwise", &[PHILOX, text!("elementwise")]),
