@@ -22,14 +22,7 @@ use toile_kernels::rng::Stream;
 /// process's.
 fn device() -> Option<MutexGuard<'static, ()>> {
     static TURN: Mutex<()> = Mutex::new(());
-    match gpu::open() {
-        Ok(_) => Some(TURN.lock().unwrap_or_else(PoisonError::into_inner)),
-        Err(fault) if std::env::var_os("TOILE_REQUIRE_GPU").is_some() => panic!("{fault}"),
-        Err(fault) => {
-            eprintln!("the GPU is not checked: {fault}");
-            None
-        }
-    }
+    gpu::is_there().then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// The reference network, and what its first steps on made-up images need.

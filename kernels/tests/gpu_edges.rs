@@ -9,15 +9,6 @@ use toile_kernels::geometry::{
 use toile_kernels::rng::Stream;
 use toile_kernels::{Buffer, Device, Kind, gpu};
 
-/// Whether there is a device. Without one nothing is checked, unless `TOILE_REQUIRE_GPU` says
-/// that there must be one.
-fn is_there() -> bool {
-    let opened = gpu::open();
-    let required = std::env::var_os("TOILE_REQUIRE_GPU").is_some();
-    assert!(opened.is_ok() || !required, "{opened:?}");
-    opened.is_ok()
-}
-
 /// `len` numbers from -2 to 2.
 fn reals(purpose: u32, len: usize) -> Vec<f32> {
     let stream = Stream { seed: 7, purpose, step: 0 };
@@ -50,7 +41,7 @@ fn summary(device: Device, g: &CrossEntropy, logits: &[f32], labels: &[u8]) -> V
 /// them where a device takes no more of those.
 #[test]
 fn losses_of_many_rows_are_summed() {
-    if !is_there() {
+    if !gpu::is_there() {
         return;
     }
     for (images, classes) in [(5_000, 10), (600_000, 17)] {
@@ -66,7 +57,7 @@ fn losses_of_many_rows_are_summed() {
 /// Rows with NaN and infinities, and equal logits, have the hits of the plain loop.
 #[test]
 fn logits_that_are_not_finite_hit_as_in_the_plain_loop() {
-    if !is_there() {
+    if !gpu::is_there() {
         return;
     }
     let choices = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 1.0, -1.0, -1.5];
@@ -85,7 +76,7 @@ fn logits_that_are_not_finite_hit_as_in_the_plain_loop() {
 
 #[test]
 fn the_loss_of_an_unknown_label_is_not_a_number() {
-    if !is_there() {
+    if !gpu::is_there() {
         return;
     }
     let g = CrossEntropy { images: 3, classes: 4 };
@@ -98,7 +89,7 @@ fn the_loss_of_an_unknown_label_is_not_a_number() {
 /// Bytes that start inside of a word, and an order that names an image which is not there.
 #[test]
 fn slices_of_a_data_set_are_picked_from() {
-    if !is_there() {
+    if !gpu::is_there() {
         return;
     }
     let g = Gather { images: 6, available: 5, image_len: 3, offset: 1.0, divisor: 1.0 };
@@ -126,7 +117,7 @@ fn look(device: Device, largest_norm: f32, gradients: &[f32], loss: f32) -> Vec<
 
 #[test]
 fn anything_not_finite_is_unusable() {
-    if !is_there() {
+    if !gpu::is_there() {
         return;
     }
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 2.0f32.powi(63)] {
@@ -145,7 +136,7 @@ fn anything_not_finite_is_unusable() {
 /// Norms of whose squares f32 has no number, and one of numbers of all sizes.
 #[test]
 fn norms_of_any_size_are_limited() {
-    if !is_there() {
+    if !gpu::is_there() {
         return;
     }
     let many = reals(3, 2_500_000);
@@ -181,7 +172,7 @@ fn updates(before: f32, gradient: f32, summary: [f32; 4]) -> [Vec<f32>; 5] {
 
 #[test]
 fn an_unusable_step_changes_nothing() {
-    if !is_there() {
+    if !gpu::is_there() {
         return;
     }
     let unchanged = [1.0, 0.25, 0.25, 1.0, 0.25].map(|x| vec![x; 300]);
@@ -192,7 +183,7 @@ fn an_unusable_step_changes_nothing() {
 
 #[test]
 fn what_is_remembered_of_tiny_gradients_becomes_zero() {
-    if !is_there() {
+    if !gpu::is_there() {
         return;
     }
     let [_, first, second, _, velocities] = updates(0.0, -1e-30, [1.0, 0.0, 1.0, 1.0]);
@@ -229,7 +220,7 @@ const AUGMENT: Augment = Augment {
 /// Users take turns with more epochs and settings than there are tables kept.
 #[test]
 fn each_epoch_and_setting_has_its_own_changes() {
-    if !is_there() {
+    if !gpu::is_there() {
         return;
     }
     let (pixels, order) = (bytes(4, 4 * 9 * 8 * 2, 256), [3, 0, 2]);
@@ -261,7 +252,7 @@ fn each_epoch_and_setting_has_its_own_changes() {
 /// Places of the longest sides, turned by up to half a circle, keep to 32 bits.
 #[test]
 fn long_sides_are_turned_as_on_the_cpu() {
-    if !is_there() {
+    if !gpu::is_there() {
         return;
     }
     for (height, width) in [(4096, 40), (40, 4096)] {
@@ -292,7 +283,7 @@ fn mixed(device: Device, g: &Mix, x: &[f32]) -> Vec<[Vec<f32>; 2]> {
 /// The tables of earlier steps are not overwritten before they were used.
 #[test]
 fn each_step_is_mixed_as_on_the_cpu() {
-    if !is_there() {
+    if !gpu::is_there() {
         return;
     }
     for method in [MIXUP, CUTMIX] {

@@ -2,8 +2,8 @@
 //!
 //! Same names and same files as in [`crate::cpu`]; a kernel's shader has the file's name in
 //! `kernels/shaders`. A function here says which shaders run, on which operands and over how many
-//! threads; it records them and returns at once. Work is handed to the device in order by
-//! [`submit`], by a copy in or out, or when much has been recorded.
+//! threads; it records them and returns at once. Work is handed to the device in order, by a copy
+//! in or out, or when much has been recorded.
 //!
 //! One device serves the process: [`open`] chooses it. Nothing here returns an error or panics
 //! for the device's sake: the first [`Fault`] is kept, later work is dropped, copies out give NaN
@@ -47,7 +47,7 @@ pub use adam::adam;
 pub use augment::augment;
 pub use batch_norm::{batch_norm_backward, batch_norm_forward, batch_norm_inference};
 pub use check_gradients::check_gradients;
-pub use context::{Counters, Opened, counters, fault, open, submit};
+pub use context::{Counters, Opened, counters, fault, is_there, open};
 pub use conv_block::{conv_block_backward, conv_block_forward};
 pub use conv_pool::{conv_pool_backward, conv_pool_forward};
 pub use conv2d::{conv2d_backward_input, conv2d_backward_weight, conv2d_forward};

@@ -4,13 +4,7 @@ use super::memory::Memory;
 use crate::buffer::{Buffer, Device, Element};
 use crate::rng::Stream;
 
-/// Whether there is a device. Without one nothing is checked, unless `TOILE_REQUIRE_GPU` says that
-/// there must be one.
-pub(super) fn is_there() -> bool {
-    let opened = super::open();
-    assert!(opened.is_ok() || std::env::var_os("TOILE_REQUIRE_GPU").is_none(), "{opened:?}");
-    opened.is_ok()
-}
+pub(super) use super::is_there;
 
 /// Numbers from -1 to 1, the same ones in every run.
 pub(super) fn draw(purpose: u32, len: usize) -> Vec<f64> {

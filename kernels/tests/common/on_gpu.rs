@@ -1,7 +1,5 @@
 //! The same calls on the graphics card, or on a program that acts as one.
 
-use std::sync::OnceLock;
-
 use toile_kernels::gpu;
 use toile_kernels::{Buffer, Device};
 
@@ -15,23 +13,9 @@ const SHAPES: u32 = 12;
 /// functions by some units of the last place.
 const LEAST_TOLERANCE: f64 = 1e-5;
 
-/// Whether there is a device. Without one nothing is checked, unless `TOILE_REQUIRE_GPU` says
-/// that there must be one.
-fn is_there() -> bool {
-    static THERE: OnceLock<bool> = OnceLock::new();
-    *THERE.get_or_init(|| match gpu::open() {
-        Ok(_) => true,
-        Err(fault) if std::env::var_os("TOILE_REQUIRE_GPU").is_some() => panic!("{fault}"),
-        Err(fault) => {
-            eprintln!("shaders are not checked: {fault}");
-            false
-        }
-    })
-}
-
 /// Compares a kernel with the reference, and a second call with the first, bit for bit.
 pub fn check(kernel: &str, promise: &Promise, make: impl Fn(&mut Random, Fill) -> Call) {
-    if !is_there() {
+    if !gpu::is_there() {
         return;
     }
     for shape in 0..SHAPES {
