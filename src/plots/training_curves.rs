@@ -290,8 +290,8 @@ fn draw_epochs(canvas: &mut Canvas, x: Axis, first: f64, last: f64) {
         }
     }
     canvas.text((LEFT + RIGHT) / 2.0, RATE.1 + 78.0, "epoch", BODY, Align::Middle);
-    let remark = "Training: mean over the epoch while the weights change, dropout on. \
-                  Validation: after the epoch, dropout off.";
+    let remark = "Training: while the weights change, with the recipe's dropout, augmentation and \
+                  smoothed labels. Validation: after the epoch, without.";
     canvas.text(LEFT, RATE.1 + 130.0, remark, SMALL, Align::Start);
 }
 
