@@ -52,7 +52,7 @@ impl Error {
 pub(crate) fn check_device() -> Result<()> {
     match toile_kernels::fault() {
         Some(fault) => Err(Error::Device(format!(
-            "{fault}; --device cpu goes on without it, and --resume from the last checkpoint"
+            "{fault}; --device cpu goes without it, also for a run that is resumed"
         ))),
         None => Ok(()),
     }
