@@ -1,11 +1,9 @@
 //! Optimizers: one pass over the arenas of parameters, gradients and what is remembered of them.
 
-use std::ops::Range;
-
 use serde::{Deserialize, Serialize};
 use toile_kernels::{Buffer, adam, check_gradients, geometry, move_towards, sgd};
 
-use crate::nn::{Parameter, Parameters};
+use crate::nn::Parameters;
 use crate::shape::size;
 
 /// The rule of an update.
@@ -55,18 +53,30 @@ impl Default for OptimizerSettings {
     }
 }
 
+impl OptimizerSettings {
+    /// Adam's constants for no parameters. Its rate is
+    /// learning rate · sqrt(1 - beta2^t) / (1 - beta1^t) with t = step + 1, in f64; the powers are
+    /// `libm`'s, so that they are the same bits on every platform.
+    fn adam(&self, learning_rate: f64, step: u64) -> geometry::Adam {
+        let OptimizerSettings { beta1, beta2, epsilon, weight_decay, .. } = *self;
+        let left = |beta: f64| 1.0 - libm::pow(beta, (step + 1) as f64);
+        geometry::Adam {
+            len: 0,
+            decaying: 0,
+            rate: (learning_rate * libm::sqrt(left(beta2)) / left(beta1)) as f32,
+            share1: (1.0 - beta1) as f32,
+            share2: (1.0 - beta2) as f32,
+            epsilon: epsilon as f32,
+            decay: (learning_rate * weight_decay) as f32,
+        }
+    }
+}
+
 /// Updates parameters by their gradients.
 pub struct Optimizer {
     settings: OptimizerSettings,
-    groups: Vec<Group>,
     /// Laid out like the arena of parameters: Adam's two moments, or SGD's velocities.
     moments: Vec<Buffer>,
-}
-
-/// A range of the arena, all of whose numbers decay or none.
-struct Group {
-    range: Range<usize>,
-    decays: bool,
 }
 
 impl Optimizer {
@@ -78,8 +88,7 @@ impl Optimizer {
             Rule::Adam => 2,
             Rule::Sgd => 1,
         };
-        let groups = groups(parameters, settings.weight_decay > 0.0);
-        Optimizer { settings, groups, moments: (0..count).map(|_| zeros()).collect() }
+        Optimizer { settings, moments: (0..count).map(|_| zeros()).collect() }
     }
 
     /// One update with the gradients in the arena. It is made only if the loss in
@@ -98,28 +107,24 @@ impl Optimizer {
             largest_norm: self.settings.largest_norm as f32,
         };
         check_gradients(&g, parameters.gradients(), summary);
-        for group in &self.groups {
-            let of_group = |arena: &Buffer| arena.slice(group.range.clone());
-            let (gradients, mut values) =
-                (of_group(parameters.gradients()), of_group(parameters.values()));
-            let weight_decay = if group.decays { self.settings.weight_decay } else { 0.0 };
-            let len = size(group.range.len());
-            match self.settings.rule {
-                Rule::Adam => {
-                    let g = adam_step(&self.settings, len, learning_rate, weight_decay, step);
-                    let [mut first, mut second] = [0, 1].map(|i| of_group(&self.moments[i]));
-                    adam(&g, &gradients, summary, &mut values, &mut first, &mut second);
-                }
-                Rule::Sgd => {
-                    let g = geometry::Sgd {
-                        len,
-                        rate: learning_rate as f32,
-                        momentum: self.settings.momentum as f32,
-                        weight_decay: weight_decay as f32,
-                    };
-                    let mut velocities = of_group(&self.moments[0]);
-                    sgd(&g, &gradients, summary, &mut values, &mut velocities);
-                }
+        let (gradients, mut values) = (parameters.gradients(), parameters.values().clone());
+        let [len, decaying] = [values.len(), parameters.weights_len()].map(size);
+        let moment = |number: usize| self.moments[number].clone();
+        match self.settings.rule {
+            Rule::Adam => {
+                let g = geometry::Adam { len, decaying, ..self.settings.adam(learning_rate, step) };
+                let (mut first, mut second) = (moment(0), moment(1));
+                adam(&g, gradients, summary, &mut values, &mut first, &mut second);
+            }
+            Rule::Sgd => {
+                let g = geometry::Sgd {
+                    len,
+                    decaying,
+                    rate: learning_rate as f32,
+                    momentum: self.settings.momentum as f32,
+                    weight_decay: self.settings.weight_decay as f32,
+                };
+                sgd(&g, gradients, summary, &mut values, &mut moment(0));
             }
         }
     }
@@ -151,45 +156,39 @@ pub fn move_average(average: &Parameters, parameters: &Parameters, share: f32) {
     }
 }
 
-/// The ranges of the arena: one for all of it where nothing decays, else one for each run of
-/// parameters that do or do not.
-fn groups(parameters: &Parameters, decay: bool) -> Vec<Group> {
-    let mut groups: Vec<Group> = Vec::new();
-    for parameter in parameters.iter() {
-        let Some(range) = parameter.place() else { continue };
-        let decays = decay && is_weight(parameter) && parameter.is_trained();
-        match groups.last_mut() {
-            Some(last) if last.decays == decays && last.range.end == range.start => {
-                last.range.end = range.end;
-            }
-            _ => groups.push(Group { range, decays }),
+#[cfg(test)]
+mod tests {
+    use toile_kernels::Device;
+    use toile_kernels::geometry::SUMMARY_LEN;
+
+    use super::*;
+    use crate::nn::{BatchNorm, Dense, Sequential};
+    use crate::shape::Shape;
+
+    /// At a rate of 1 and a decay of 0.25, 1 becomes 0.75 where the gradient is 0.
+    #[track_caller]
+    fn check_what_decays(rule: Rule, frozen: usize, weights: &[&str]) {
+        let layers = [Dense::new(3).into(), BatchNorm::default().into(), Dense::new(2).into()];
+        let network = Sequential::with_frozen(&layers, Shape::new(&[4]), Device::Cpu, 0, frozen);
+        let parameters = network.parameters();
+        parameters.values().clone().fill(1.0);
+        let default = OptimizerSettings::default();
+        let settings = OptimizerSettings { rule, momentum: 0.0, weight_decay: 0.25, ..default };
+        let mut summary = Buffer::zeros(Device::Cpu, SUMMARY_LEN);
+        Optimizer::new(parameters, settings).update(parameters, 1.0, 0, &mut summary);
+        for parameter in parameters.iter().filter(|parameter| parameter.place().is_some()) {
+            let name = parameter.name();
+            let expected = if weights.contains(&name) { 0.75 } else { 1.0 };
+            let values: Vec<f32> = parameter.values().to_vec();
+            assert!(values.iter().all(|&x| x == expected), "{rule:?}, {name}: {values:?}");
         }
     }
-    groups
-}
 
-/// Whether a parameter is a weight of a product: biases and batch norm's have one axis.
-fn is_weight(parameter: &Parameter) -> bool {
-    parameter.shape().dims().len() > 1
-}
-
-/// Adam's rate is learning rate · sqrt(1 - beta2^t) / (1 - beta1^t) with t = step + 1, in f64. The
-/// powers are `libm`'s, so that they are the same bits on every platform.
-fn adam_step(
-    settings: &OptimizerSettings,
-    len: u32,
-    learning_rate: f64,
-    weight_decay: f64,
-    step: u64,
-) -> geometry::Adam {
-    let OptimizerSettings { beta1, beta2, epsilon, .. } = *settings;
-    let left = |beta: f64| 1.0 - libm::pow(beta, (step + 1) as f64);
-    geometry::Adam {
-        len,
-        rate: (learning_rate * libm::sqrt(left(beta2)) / left(beta1)) as f32,
-        share1: (1.0 - beta1) as f32,
-        share2: (1.0 - beta2) as f32,
-        epsilon: epsilon as f32,
-        decay: (learning_rate * weight_decay) as f32,
+    #[test]
+    fn only_trained_weights_decay() {
+        for rule in [Rule::Adam, Rule::Sgd] {
+            check_what_decays(rule, 0, &["dense1.weight", "dense2.weight"]);
+            check_what_decays(rule, 2, &["dense2.weight"]);
+        }
     }
 }

@@ -149,7 +149,7 @@ fn pool_and_dropout() -> Vec<Pass> {
 
 fn update() -> Pass {
     let (rate, share1, share2, epsilon) = (1e-3, 0.1, 1e-3, 1e-7);
-    let g = Adam { len: PARAMETERS, rate, share1, share2, epsilon, decay: 0.0 };
+    let g = Adam { len: PARAMETERS, decaying: 0, rate, share1, share2, epsilon, decay: 0.0 };
     let gradients = numbers(g.len(), 0);
     let [mut values, mut first, mut second] = [0, 1, 2].map(|_| vec![0.0; g.len()]);
     let check = CheckGradients { len: PARAMETERS, largest_norm: 0.0 };

@@ -1,6 +1,7 @@
 // The update by Adam: one pass over gradients, values and both moments.
 
 override LEN: u32;
+override DECAYING: u32;
 // 1 - beta1 and 1 - beta2.
 override SHARE1: f32;
 override SHARE2: f32;
@@ -17,8 +18,8 @@ var<immediate> at: Places;
 
 // m = (g - m) (1 - beta1) + m, v = (g g - v) (1 - beta2) + v,
 // value = (value - decay value) - (rate m) / (sqrt(v) + epsilon), where g is the gradient times
-// summary[3]. Nothing changes if summary[2] is 0. Moments that would go on into the denormal
-// numbers become 0, as they do on the CPU.
+// summary[3]; decay is 0 but for the first values. Nothing changes if summary[2] is 0. Moments that
+// would go on into the denormal numbers become 0, as they do on the CPU.
 @compute @workgroup_size(256)
 fn adam(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) groups: vec3u) {
     if summary[at.b + 2u] == 0.0 {
@@ -37,6 +38,7 @@ fn adam(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups) group
         second_moment[at.e + i] = v;
         let value = values[at.c + i];
         let step = at.rate * m / (sqrt(v) + EPSILON);
-        values[at.c + i] = (value - at.decay * value) - step;
+        let decay = select(0.0, at.decay, i < DECAYING);
+        values[at.c + i] = (value - decay * value) - step;
     }
 }

@@ -223,8 +223,9 @@ cases! {
             => summary: real_mut = r.reals(SUMMARY_LEN, fill))
     };
     adam: QUOTIENT, |r, fill| {
-        let (share1, share2) = (0.1, 0.001);
-        let g = Adam { len: r.len(), rate: 1e-3, share1, share2, epsilon: 1e-7, decay: 0.125 };
+        let (share1, share2, len) = (0.1, 0.001, r.len());
+        let decaying = r.below(len + 1);
+        let g = Adam { len, decaying, rate: 1e-3, share1, share2, epsilon: 1e-7, decay: 0.125 };
         call!(adam, g; gradients: real = r.reals(g.len(), fill),
             summary: real = r.reals(SUMMARY_LEN, fill)
             => values: real_mut = r.reals(g.len(), fill),
@@ -232,7 +233,9 @@ cases! {
             second_moment: real_mut = r.positives(g.len(), fill))
     };
     sgd: QUOTIENT, |r, fill| {
-        let g = Sgd { len: r.len(), rate: 0.125, momentum: 0.75, weight_decay: 0.25 };
+        let len = r.len();
+        let decaying = r.below(len + 1);
+        let g = Sgd { len, decaying, rate: 0.125, momentum: 0.75, weight_decay: 0.25 };
         call!(sgd, g; gradients: real = r.reals(g.len(), fill),
             summary: real = r.reals(SUMMARY_LEN, fill)
             => values: real_mut = r.reals(g.len(), fill),

@@ -162,10 +162,18 @@ fn updates(before: f32, gradient: f32, summary: [f32; 4]) -> [Vec<f32>; 5] {
     let all = |x: f32| Buffer::from_slice(Device::Gpu, &[x; 300]);
     let (gradients, summary) = (all(gradient), Buffer::from_slice(Device::Gpu, &summary));
     let (mut values, mut first, mut second) = (all(1.0), all(before), all(before));
-    let g = Adam { len: 300, rate: 0.1, share1: 1.0, share2: 1.0, epsilon: 1e-7, decay: 0.5 };
+    let g = Adam {
+        len: 300,
+        decaying: 300,
+        rate: 0.1,
+        share1: 1.0,
+        share2: 1.0,
+        epsilon: 1e-7,
+        decay: 0.5,
+    };
     toile_kernels::adam(&g, &gradients, &summary, &mut values, &mut first, &mut second);
     let (mut other_values, mut velocities) = (all(1.0), all(before));
-    let g = Sgd { len: 300, rate: 0.1, momentum: 0.0, weight_decay: 0.0 };
+    let g = Sgd { len: 300, decaying: 0, rate: 0.1, momentum: 0.0, weight_decay: 0.0 };
     toile_kernels::sgd(&g, &gradients, &summary, &mut other_values, &mut velocities);
     [values, first, second, other_values, velocities].map(|x| x.to_vec())
 }

@@ -1,7 +1,8 @@
 //! A model's numbers: flat arenas that layers hold slices of.
 //!
 //! What the optimizer updates lies in one arena, its gradients in another of the same layout,
-//! so that an update is one pass over both. Running statistics lie in a third arena.
+//! so that an update is one pass over both; what weight decay shrinks comes first in them. Running
+//! statistics lie in a third arena.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -88,6 +89,14 @@ struct Request {
     initializer: Initializer,
 }
 
+impl Request {
+    /// Whether it is a weight of a product that the optimizer changes: biases and batch norm's
+    /// parameters have one axis.
+    fn is_trained_weight(&self) -> bool {
+        self.role == Role::Trained && self.shape.dims().len() > 1
+    }
+}
+
 /// Collects the parameters that layers ask for; the arenas are made when all are known.
 #[derive(Default)]
 pub(super) struct Requests {
@@ -145,6 +154,7 @@ fn tensor_number(number: usize) -> u16 {
 /// All parameters of a model and the arenas that they lie in.
 pub struct Parameters {
     all: Vec<Parameter>,
+    weights_len: usize,
     values: Buffer,
     gradients: Buffer,
     statistics: Buffer,
@@ -153,19 +163,20 @@ pub struct Parameters {
 impl Parameters {
     /// Lays out the arenas and sets every parameter to its initial value.
     pub(super) fn new(requests: Requests, device: Device, seed: u64) -> Parameters {
-        let total = |statistics: bool| -> usize {
-            let counted = |r: &&Request| (r.role == Role::Statistic) == statistics;
-            requests.all.iter().filter(counted).map(|r| r.shape.len()).sum()
+        let total = |counted: fn(&Request) -> bool| -> usize {
+            requests.all.iter().filter(|r| counted(r)).map(|r| r.shape.len()).sum()
         };
-        let values = Buffer::zeros(device, total(false));
+        let values = Buffer::zeros(device, total(|r| r.role != Role::Statistic));
         let gradients = Buffer::zeros(device, values.len());
-        let statistics = Buffer::zeros(device, total(true));
-        let (mut trained, mut moved) = (0, 0);
+        let statistics = Buffer::zeros(device, total(|r| r.role == Role::Statistic));
+        let weights_len = total(Request::is_trained_weight);
+        let (mut weights, mut others, mut moved) = (0, weights_len, 0);
         let place = |(number, request): (usize, Request)| {
             let len = request.shape.len();
             let (arena, next) = match request.role {
                 Role::Statistic => (&statistics, &mut moved),
-                Role::Trained | Role::Idle => (&values, &mut trained),
+                _ if request.is_trained_weight() => (&values, &mut weights),
+                _ => (&values, &mut others),
             };
             let range = *next..*next + len;
             *next += len;
@@ -179,7 +190,7 @@ impl Parameters {
             Parameter { name, shape, values, place, node, initializer }
         };
         let all = requests.all.into_iter().enumerate().map(place).collect();
-        Parameters { all, values, gradients, statistics }
+        Parameters { all, weights_len, values, gradients, statistics }
     }
 
     pub(super) fn get(&self, id: ParameterId) -> Parameter {
@@ -201,6 +212,13 @@ impl Parameters {
     #[must_use]
     pub fn values(&self) -> &Buffer {
         &self.values
+    }
+
+    /// How many numbers at the front of [`Parameters::values`] decay: the weights of products that
+    /// are trained. Biases, batch norm's parameters and what is frozen follow.
+    #[must_use]
+    pub fn weights_len(&self) -> usize {
+        self.weights_len
     }
 
     /// The arena of the running statistics.

@@ -22,7 +22,7 @@ use crate::run_folder::{LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, RunFolder};
 use crate::schedule::{EarlyStopping, ReduceOnPlateau};
 
 /// The version of the checkpoints that this build writes.
-const FORMAT_VERSION: u32 = 2;
+const FORMAT_VERSION: u32 = 3;
 
 /// The largest checkpoint that is read, in bytes: four times the largest model file.
 const MAX_FILE_BYTES: u64 = 4 << 30;

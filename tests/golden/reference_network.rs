@@ -189,25 +189,12 @@ impl Run {
         self.network.parameters().iter().map(named).collect()
     }
 
-    /// All gradients by name: the arena holds those of all tensors but the running statistics,
-    /// one after another.
+    /// All gradients by name: those of all tensors but the running statistics.
     pub fn gradients(&self) -> BTreeMap<String, Vec<f64>> {
-        let arena: Vec<f64> = self.network.parameters().gradients().to_vec();
-        let mut rest = arena.as_slice();
-        let mut gradients = BTreeMap::new();
-        for (name, shape) in self.named() {
-            if !is_running_statistic(&name) {
-                let (gradient, others) = rest.split_at(shape.len());
-                gradients.insert(name, gradient.to_vec());
-                rest = others;
-            }
-        }
-        assert!(rest.is_empty(), "{} gradients belong to no tensor", rest.len());
-        gradients
+        let parameters = self.network.parameters();
+        let named = |p: &toile::nn::Parameter| {
+            Some((p.name().to_owned(), parameters.gradients().slice(p.place()?).to_vec()))
+        };
+        parameters.iter().filter_map(named).collect()
     }
-}
-
-/// Whether the forward pass moves the tensor `name`.
-pub fn is_running_statistic(name: &str) -> bool {
-    name.ends_with(".mean") || name.ends_with(".variance")
 }

@@ -1,5 +1,7 @@
 //! The update by Adam: one pass over gradients, values and both moments.
 
+use std::ops::Range;
+
 use super::elementwise::TASK_LEN;
 use super::isa::Isa;
 use super::simd::{Kernel, LANES, Simd};
@@ -13,7 +15,7 @@ const SMALLEST_SECOND: f32 = 1e-36;
 
 /// m = (g - m) (1 - beta1) + m, v = (g g - v) (1 - beta2) + v,
 /// value = (value - decay value) - (rate m) / (sqrt(v) + epsilon), where g is the gradient times
-/// `summary[3]`.
+/// `summary[3]`; decay is 0 but for the first `decaying` values.
 ///
 /// Nothing changes if `summary[2]` is 0.
 pub fn adam(
@@ -34,17 +36,27 @@ pub fn adam(
         (second_moment, TASK_LEN),
         |task, values, first_moment, second_moment| {
             let gradients = &gradients[task * TASK_LEN..][..values.len()];
-            let scale = summary[3];
-            isa.run(Update { g, gradients, scale, values, first_moment, second_moment });
+            let (scale, len) = (summary[3], values.len());
+            let mut update = |part: Range<usize>, decay| {
+                let gradients = &gradients[part.clone()];
+                let values = &mut values[part.clone()];
+                let first_moment = &mut first_moment[part.clone()];
+                let second_moment = &mut second_moment[part];
+                isa.run(Update { g, decay, scale, gradients, values, first_moment, second_moment });
+            };
+            let decaying = g.decaying().saturating_sub(task * TASK_LEN).min(len);
+            update(0..decaying, g.decay);
+            update(decaying..len, 0.0);
         },
     );
 }
 
 struct Update<'a> {
     g: &'a Adam,
-    gradients: &'a [f32],
+    decay: f32,
     /// What the gradients are multiplied by.
     scale: f32,
+    gradients: &'a [f32],
     values: &'a mut [f32],
     first_moment: &'a mut [f32],
     second_moment: &'a mut [f32],
@@ -54,7 +66,7 @@ impl Kernel for Update<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (zero, scale, decay) = (s.splat(0.0), s.splat(self.scale), s.splat(self.g.decay));
+        let (zero, scale, decay) = (s.splat(0.0), s.splat(self.scale), s.splat(self.decay));
         let (rate, epsilon) = (s.splat(self.g.rate), s.splat(self.g.epsilon));
         let (share1, share2) = (s.splat(self.g.share1), s.splat(self.g.share2));
         let (first, minus_first) = (s.splat(SMALLEST_FIRST), s.splat(-SMALLEST_FIRST));
@@ -84,8 +96,15 @@ impl Kernel for Update<'_> {
 mod tests {
     use super::*;
 
-    const G: Adam =
-        Adam { len: 20, rate: 0.1, share1: 0.1, share2: 0.001, epsilon: 1e-7, decay: 0.0 };
+    const G: Adam = Adam {
+        len: 20,
+        decaying: 20,
+        rate: 0.1,
+        share1: 0.1,
+        share2: 0.001,
+        epsilon: 1e-7,
+        decay: 0.0,
+    };
 
     /// Updates twenty values of 1 from zero moments.
     fn update(g: &Adam, gradient: f32, summary: [f32; 4]) -> ([f32; 20], [f32; 20]) {
@@ -112,6 +131,14 @@ mod tests {
             assert!(values.iter().all(|&x| (x - expected).abs() < 1e-5), "{values:?}");
             assert!(m.iter().all(|&m| (m - 0.05 * scale).abs() < 1e-7));
         }
+    }
+
+    #[test]
+    fn the_last_values_keep_what_decays_at_the_first() {
+        let usable = [1.0, 0.0, 1.0, 1.0];
+        let (values, _) = update(&Adam { decaying: 7, decay: 0.25, ..G }, 0.0, usable);
+        assert_eq!(values[..7], [0.75; 7]);
+        assert_eq!(values[7..], [1.0; 13]);
     }
 
     #[test]

@@ -16,12 +16,14 @@ geometry! {
     Sgd {
         /// How many parameters there are.
         len,
+        /// How many of them decay: the first ones.
+        decaying,
     }
     /// The learning rate.
     rate: f32,
     /// What is left of the velocity after a step.
     momentum: f32,
-    /// The share of its value that is added to a parameter's gradient.
+    /// The share of its value that is added to the gradient of a parameter that decays.
     weight_decay: f32,
 }
 
@@ -32,6 +34,8 @@ geometry! {
     Adam {
         /// How many parameters there are.
         len,
+        /// How many of them decay: the first ones.
+        decaying,
     }
     /// The learning rate times sqrt(1 - beta2^t) / (1 - beta1^t).
     rate: f32,
@@ -42,7 +46,7 @@ geometry! {
     share2: f32,
     /// Added to the square root of the second moment.
     epsilon: f32,
-    /// The share of its value that a parameter loses: learning rate times weight decay.
+    /// The share of its value that a parameter that decays loses: learning rate times weight decay.
     decay: f32,
 }
 

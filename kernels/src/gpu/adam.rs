@@ -6,7 +6,7 @@ use crate::geometry::Adam;
 
 /// m = (g - m) (1 - beta1) + m, v = (g g - v) (1 - beta2) + v,
 /// value = (value - decay value) - (rate m) / (sqrt(v) + epsilon), where g is the gradient times
-/// `summary[3]`.
+/// `summary[3]`; decay is 0 but for the first `decaying` values.
 ///
 /// Nothing changes if `summary[2]` is 0.
 pub fn adam(
@@ -19,6 +19,7 @@ pub fn adam(
 ) {
     Dispatch::new("adam", "adam")
         .constant("LEN", g.len)
+        .constant("DECAYING", g.decaying)
         .constant("SHARE1", g.share1)
         .constant("SHARE2", g.share2)
         .constant("EPSILON", g.epsilon)

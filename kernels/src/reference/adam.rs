@@ -7,7 +7,8 @@ use crate::geometry::Adam;
 ///
 /// - m = (g - m) (1 - beta1) + m, with one rounding for product and sum; 0 if |m| <= 1e-30
 /// - v = (g g - v) (1 - beta2) + v, likewise; 0 if v <= 1e-36
-/// - value = (value - decay value) - (rate m) / (sqrt(v) + epsilon)
+/// - value = (value - decay value) - (rate m) / (sqrt(v) + epsilon); decay is 0 but for the first
+///   `decaying` values
 ///
 /// Moments that small are set to 0 because they would go on into the denormal numbers, which
 /// processors are slow with. Nothing changes if `summary[2]` is 0.
@@ -32,6 +33,7 @@ pub fn adam<T: Real>(
         first_moment[i] = if m.abs() > smallest_first { m } else { T::zero() };
         second_moment[i] = if v > smallest_second { v } else { T::zero() };
         let step = rate * first_moment[i] / (second_moment[i].sqrt() + epsilon);
+        let decay = if i < g.decaying() { decay } else { T::zero() };
         values[i] = (values[i] - decay * values[i]) - step;
     }
 }
