@@ -13,6 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tempfile::{TempDir, tempdir};
 use toile::nn::{Parameter, Sequential};
+use toile::ops::mix::Mix;
 use toile::optim::{Optimizer, OptimizerSettings};
 use toile::{Buffer, Device, SUMMARY_LEN, Shape, Tensor, models};
 use toile_kernels::gpu;
@@ -132,6 +133,18 @@ fn two_runs_give_the_same_bits_and_make_nothing_anew() {
         values.flatten().map(f32::to_bits).collect::<Vec<_>>()
     });
     assert!(bits[0] == bits[1], "two runs ended with other bits");
+}
+
+/// The draws of many steps go to the device at once.
+#[test]
+fn mixing_costs_no_submission_a_step() {
+    let Some(_turn) = device() else { return };
+    let images = Tensor::new(Device::Gpu, Shape::new(&[4, 3, 3, 1]), &[1.0; 36]);
+    let mix = |step| images.mixed(Mix::Cutmix, 1.0, 7, step);
+    drop(mix(0));
+    let before = gpu::counters();
+    (1..64).for_each(|step| drop(mix(step)));
+    assert_eq!(gpu::counters(), before);
 }
 
 fn run(folder: &TempDir, program: &str, line: &str) -> String {

@@ -16,12 +16,13 @@ struct Mixture {
     width: u32,
 }
 
-struct Places { a: u32, b: u32, c: u32, d: u32 }
+// `first`: the first image's row in the table.
+struct Places { a: u32, b: u32, c: u32, d: u32, first: u32 }
 var<immediate> at: Places;
 
 // [IMAGES, HEIGHT, WIDTH, CHANNELS]
 @group(0) @binding(0) var<storage, read> x: array<f32>;
-// [IMAGES], a block of its own.
+// A block of its own.
 @group(0) @binding(1) var<storage, read> mixtures: array<Mixture>;
 // [IMAGES, HEIGHT, WIDTH, CHANNELS]
 @group(0) @binding(2) var<storage, read_write> mixed: array<f32>;
@@ -36,7 +37,7 @@ fn mix_images(@builtin(global_invocation_id) id: vec3u, @builtin(num_workgroups)
     for (var i = id.x; i < IMAGES * len; i += 256u * groups.x) {
         let image = i / len;
         let j = i % len;
-        let mixture = mixtures[image];
+        let mixture = mixtures[at.first + image];
         let own = x[at.a + i];
         let other = x[at.a + (IMAGES - 1u - image) * len + j];
         var value = own;

@@ -3,13 +3,10 @@
 //! How an image is changed comes from f64 and libm, which shaders do not have. So the changes of
 //! all images are computed here, once an epoch, and are kept on the device.
 
-use std::sync::Mutex;
-
-use super::context::locked;
 use super::dispatch::Dispatch;
 use super::gather::check_available;
 use super::memory::Memory;
-use crate::buffer::Kind;
+use super::tables::Tables;
 use crate::geometry::{Augment, Rectangle};
 use crate::rng::purpose;
 use crate::threads;
@@ -46,49 +43,22 @@ pub fn augment(g: &Augment, pixels: &Memory, order: &Memory, x: &mut Memory) {
 /// What the shader calls a `Change`.
 const CHANGE_WORDS: usize = 10;
 
-/// Tables that are kept: one for each of two users that take turns.
-const KEPT_TABLES: usize = 2;
-
-/// The tables that were used last, the last one at the end.
-static TABLES: Mutex<Vec<(Augment, Memory)>> = Mutex::new(Vec::new());
+static TABLES: Tables<Augment> = Tables::new();
 
 /// The changes of all available images, a row each.
 fn table(g: &Augment) -> Memory {
     // What the changes do not depend on must not tell two tables apart.
     let g = Augment { images: 0, offset: 0.0, divisor: 0.0, ..*g };
-    if let Some(kept) = kept_table(&g) {
-        return kept;
-    }
-    // Not under the lock: a worker that waits for others may take up another call of this.
-    let made = make_table(&g);
-    let mut tables = locked(&TABLES);
-    if tables.len() == KEPT_TABLES {
-        tables.remove(0);
-    }
-    tables.push((g, made.clone()));
-    made
-}
-
-fn kept_table(g: &Augment) -> Option<Memory> {
-    let mut tables = locked(&TABLES);
-    let place = tables.iter().position(|(known, _)| known == g)?;
-    let found = tables.remove(place);
-    let memory = found.1.clone();
-    tables.push(found);
-    Some(memory)
-}
-
-fn make_table(g: &Augment) -> Memory {
-    const TASK_IMAGES: usize = 512;
-    let mut rows = vec![[0; CHANGE_WORDS]; g.available()];
-    threads::chunks(&mut rows, TASK_IMAGES, |task, rows| {
-        for (image, row) in (task * TASK_IMAGES..).zip(rows) {
-            *row = change(g, image as u32);
-        }
-    });
-    let mut memory = Memory::unspecified(Kind::Index, CHANGE_WORDS * rows.len());
-    memory.copy_from(bytemuck::cast_slice(&rows));
-    memory
+    TABLES.get(g, || {
+        const TASK_IMAGES: usize = 512;
+        let mut rows = vec![[0; CHANGE_WORDS]; g.available()];
+        threads::chunks(&mut rows, TASK_IMAGES, |task, rows| {
+            for (image, row) in (task * TASK_IMAGES..).zip(rows) {
+                *row = change(&g, image as u32);
+            }
+        });
+        rows
+    })
 }
 
 fn change(g: &Augment, image: u32) -> [u32; CHANGE_WORDS] {

@@ -38,6 +38,7 @@ mod recorder;
 mod sgd;
 mod shaders;
 mod soft_cross_entropy;
+mod tables;
 mod targets;
 
 #[cfg(test)]
