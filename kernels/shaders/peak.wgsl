@@ -1,5 +1,7 @@
 // Eight chains of multiply-adds in registers, on vectors of four: the most that a device can do.
 
+override ROUNDS: u32;
+
 struct Places { sums: u32, factor: f32 }
 var<immediate> at: Places;
 
@@ -17,7 +19,7 @@ fn peak(@builtin(global_invocation_id) id: vec3u) {
     var f = term + 5.0;
     var g = term + 6.0;
     var h = term + 7.0;
-    for (var round = 0u; round < 1024u; round++) {
+    for (var round = 0u; round < ROUNDS; round++) {
         a = fma(a, factor, term);
         b = fma(b, factor, term);
         c = fma(c, factor, term);

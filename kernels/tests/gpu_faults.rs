@@ -1,5 +1,8 @@
-//! What happens after a device has failed. A process of its own, since it fails for good.
+//! What happens after a device has failed. Each failure has a process of its own, since it is for
+//! good.
 #![cfg(feature = "gpu")]
+
+use std::process::Command;
 
 use toile_kernels::geometry::Elements;
 use toile_kernels::{Buffer, Device, Kind, add_assign, fault, gpu};
@@ -24,4 +27,33 @@ fn a_buffer_larger_than_the_device_takes() {
     add_assign(&Elements { len: 2 }, &x, &mut sum);
     assert!(sum.to_vec::<f32>().iter().all(|number| number.is_nan()));
     assert_eq!(fault(), Some(said));
+}
+
+/// On a device that is a program, whose memory is that of the process.
+#[cfg(unix)]
+#[test]
+fn memory_that_is_used_up() {
+    if !gpu::is_there() || !gpu::open().is_ok_and(|opened| opened.is_software) {
+        return;
+    }
+    let this = std::env::current_exe().expect("the path of a running program");
+    let script =
+        "ulimit -v 4194304 && exec \"$0\" --ignored --exact take_memory_until_none_is_left";
+    let child = Command::new("sh").args(["-c", script]).arg(this).output().expect("a shell");
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[test]
+#[ignore = "takes all the memory that it may: memory_that_is_used_up runs it within 4 GiB"]
+fn take_memory_until_none_is_left() {
+    gpu::open().expect("the parent process found it");
+    let mut taken = Vec::new();
+    while fault().is_none() && taken.len() < 128 {
+        taken.push(Buffer::unspecified(Device::Gpu, Kind::Real, 1 << 24));
+    }
+    let said = fault().expect("128 times 64 MiB are more than 4 GiB");
+    assert!(said.contains("no memory left"), "{said}");
+    let sum = taken.pop().expect("it took some");
+    assert!(sum.slice(0..2).to_vec::<f32>().iter().all(|number| number.is_nan()));
 }

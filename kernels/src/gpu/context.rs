@@ -1,6 +1,7 @@
 //! The one device of the process: how it is found, and the first thing that went wrong with it.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use super::fault::Fault;
 use super::memory::Pool;
@@ -10,6 +11,8 @@ use super::recorder::Recorder;
 /// What the kernels need beyond WebGPU's default limits: room for offsets and numbers that change
 /// from call to call.
 const IMMEDIATE_BYTES: u32 = 64;
+/// A submission that takes longer never ends. A software device needs long for a whole step.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A device that was opened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,8 @@ pub(super) struct Context {
     pub pool: Pool,
     pub pipelines: Pipelines,
     pub recorder: Mutex<Recorder>,
+    /// How long a submission may take.
+    pub timeout: Duration,
     opened: Opened,
     fault: Arc<Mutex<Option<Fault>>>,
     counters: Mutex<Counters>,
@@ -110,7 +115,7 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Context {
-    async fn new() -> Result<Context, Fault> {
+    pub async fn new() -> Result<Context, Fault> {
         let instance =
             wgpu::Instance::new(wgpu::InstanceDescriptor::new_without_display_handle_from_env());
         let adapter = choose(&instance).await?;
@@ -146,6 +151,7 @@ impl Context {
             pool: Pool::default(),
             pipelines: Pipelines::default(),
             recorder: Mutex::new(Recorder::default()),
+            timeout: TIMEOUT,
             opened: Opened {
                 name: info.name,
                 backend: format!("{:?}", info.backend),
@@ -202,10 +208,7 @@ fn listen(device: &wgpu::Device, fault: &Arc<Mutex<Option<Fault>>>) {
         });
     }));
     let kept = fault.clone();
-    device.set_device_lost_callback(move |reason, text| {
-        // Also called when the process ends and the device is dropped.
-        if reason != wgpu::DeviceLostReason::Destroyed {
-            locked(&kept).get_or_insert(Fault::Lost(text));
-        }
+    device.set_device_lost_callback(move |_, text| {
+        locked(&kept).get_or_insert(Fault::Lost(text));
     });
 }

@@ -1,6 +1,7 @@
 //! What can go wrong with a device.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Why a device cannot be used, or cannot be used any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +14,8 @@ pub enum Fault {
     OutOfMemory(String),
     /// The device is gone: a driver's reset, a card that was taken away.
     Lost(String),
-    /// A submission did not end within this many seconds.
-    Timeout(u64),
+    /// A submission did not end within this time.
+    Timeout(Duration),
     /// The driver or wgpu refused something.
     Refused(String),
 }
@@ -26,8 +27,8 @@ impl fmt::Display for Fault {
             Fault::TooSmall(what) => write!(f, "the GPU is too small: {what}"),
             Fault::OutOfMemory(what) => write!(f, "the GPU has no memory left: {what}"),
             Fault::Lost(why) => write!(f, "the GPU was lost: {why}"),
-            Fault::Timeout(seconds) => {
-                write!(f, "the GPU did not answer within {seconds} seconds")
+            Fault::Timeout(time) => {
+                write!(f, "the GPU did not answer within {} seconds", time.as_secs_f64())
             }
             Fault::Refused(what) => write!(f, "the GPU's driver refused: {what}"),
         }

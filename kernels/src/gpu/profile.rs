@@ -101,8 +101,9 @@ pub fn profile(body: impl FnOnce()) -> Option<Vec<Timing>> {
     clock.read(context).map_err(|fault| context.fail(fault)).ok()
 }
 
-/// Multiply-adds of a thread of `peak.wgsl`: 1,024 rounds of eight vectors of four.
-const PEAK_MULTIPLY_ADDS: usize = 1024 * 8 * 4;
+/// Rounds of a thread of `peak.wgsl`, and its multiply-adds: eight vectors of four a round.
+const PEAK_ROUNDS: u32 = 1024;
+const PEAK_MULTIPLY_ADDS: usize = PEAK_ROUNDS as usize * 8 * 4;
 /// Threads of a measurement: sixteen workgroups for each of 256 processors.
 const PEAK_THREADS: usize = 256 * 256 * 16;
 
@@ -113,7 +114,10 @@ pub fn peak_flops() -> Option<f64> {
     let sums = Memory::unspecified(Kind::Real, PEAK_THREADS);
     // A program on the CPU would take minutes.
     let threads = if super::open().ok()?.is_software { PEAK_THREADS / 256 } else { PEAK_THREADS };
-    let run = || Dispatch::new("peak", "peak").write(&sums).real(0.5).run(threads);
+    let run = || {
+        let dispatch = Dispatch::new("peak", "peak").constant("ROUNDS", PEAK_ROUNDS);
+        dispatch.write(&sums).real(0.5).run(threads);
+    };
     let times = profile(|| (0..5).for_each(|_| run()))?;
     let best = times.iter().map(|timing| timing.seconds).fold(f64::INFINITY, f64::min);
     Some((2 * PEAK_MULTIPLY_ADDS * threads) as f64 / best)

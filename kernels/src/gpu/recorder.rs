@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::time::Duration;
 
 use super::context::Context;
 use super::fault::Fault;
@@ -12,8 +11,6 @@ use super::profile::Clock;
 const MOST_RECORDED: u32 = 512;
 /// Submissions that the device may have before it, besides the one that is being recorded.
 const MOST_IN_FLIGHT: usize = 3;
-/// A submission that takes longer never ends. A software device needs long for a whole step.
-const TIMEOUT_SECONDS: u64 = 600;
 
 /// What is recorded and not yet submitted, and what is submitted and perhaps not done.
 #[derive(Default)]
@@ -108,13 +105,13 @@ impl Recorder {
         });
         wait(context, None)?;
         self.in_flight.clear();
-        let mapped = receiver.try_recv().map_err(|_| Fault::Timeout(TIMEOUT_SECONDS))?;
-        mapped.map_err(|error| Fault::Refused(error.to_string()))?;
+        let mapped = receiver.try_recv().map_err(|_| Fault::Timeout(context.timeout))?;
+        mapped.map_err(|error| refused(context, &error))?;
         let view = staging.get_mapped_range(0..len);
         let bytes = view.map(|view| view.to_vec());
         staging.unmap();
         context.count(|made| made.bytes_read += len);
-        bytes.map_err(|error| Fault::Refused(error.to_string()))
+        bytes.map_err(|error| refused(context, &error))
     }
 
     /// A buffer that can be mapped, of at least so many bytes: one for all reads.
@@ -136,11 +133,74 @@ impl Recorder {
 
 /// Waits for a submission, or for all.
 fn wait(context: &Context, submission: Option<wgpu::SubmissionIndex>) -> Result<(), Fault> {
-    let timeout = Some(Duration::from_secs(TIMEOUT_SECONDS));
+    let timeout = Some(context.timeout);
     let poll = wgpu::PollType::Wait { submission_index: submission, timeout };
     match context.device.poll(poll) {
         Ok(_) => Ok(()),
-        Err(wgpu::PollError::Timeout) => Err(Fault::Timeout(TIMEOUT_SECONDS)),
-        Err(error) => Err(Fault::Refused(error.to_string())),
+        Err(wgpu::PollError::Timeout) => Err(Fault::Timeout(context.timeout)),
+        Err(error) => Err(refused(context, &error)),
+    }
+}
+
+/// Why a call failed: because of what was known before, or else by itself.
+fn refused(context: &Context, error: &dyn std::error::Error) -> Fault {
+    context.fault().unwrap_or_else(|| Fault::Refused(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::gpu::context::locked;
+    use crate::gpu::is_there;
+    use crate::gpu::pipelines::Key;
+
+    /// A device beside the process's own, which may fail.
+    fn other_device() -> Option<Context> {
+        is_there().then(|| pollster::block_on(Context::new()).expect("it was there before"))
+    }
+
+    fn buffer(context: &Context, len: u64) -> wgpu::Buffer {
+        context.device.create_buffer(&wgpu::BufferDescriptor {
+            label: None,
+            size: len * 4,
+            usage: wgpu::BufferUsages::STORAGE | wgpu::BufferUsages::COPY_SRC,
+            mapped_at_creation: false,
+        })
+    }
+
+    /// Records a workgroup that counts through `rounds`.
+    fn record_work(context: &Context, sums: &wgpu::Buffer, rounds: u32) {
+        let constants = vec![("ROUNDS", f64::from(rounds).to_bits())];
+        let key = Key { file: "peak", entry: "peak", constants };
+        let (pipeline, bind_group) = context.pipelines.get(context, key, &[(1, sums)]);
+        let immediates = [0, 0.5f32.to_bits()];
+        let name = ["peak", "peak"];
+        let mut recorder = locked(&context.recorder);
+        recorder.dispatch(context, name, (&pipeline, &bind_group), &immediates, [1; 3]);
+    }
+
+    #[test]
+    fn a_submission_that_takes_too_long_is_given_up() {
+        let Some(mut context) = other_device() else { return };
+        let sums = buffer(&context, 256);
+        context.timeout = Duration::from_millis(1);
+        record_work(&context, &sums, 1 << 20);
+        let read = locked(&context.recorder).read(&context, &sums, 0..1024);
+        assert_eq!(read, Err(Fault::Timeout(context.timeout)));
+    }
+
+    #[test]
+    fn a_lost_device_is_told() {
+        let Some(context) = other_device() else { return };
+        let sums = buffer(&context, 256);
+        record_work(&context, &sums, 1);
+        assert!(locked(&context.recorder).read(&context, &sums, 0..1024).is_ok());
+        context.device.destroy();
+        record_work(&context, &sums, 1);
+        let read = locked(&context.recorder).read(&context, &sums, 0..1024);
+        assert!(matches!(read, Err(Fault::Lost(_))), "{read:?}");
+        assert_eq!(context.fault(), read.err());
     }
 }
