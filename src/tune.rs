@@ -187,7 +187,6 @@ impl Search<'_> {
         let (results, log) = (Box::new(io::sink()), Box::new(io::stderr()));
         let mut progress = Progress::to_streams(Style::Quiet, results, log);
         let execution = self.execution.clone();
-        let keeps_best = config.early_stopping.enabled;
         let ended = if run.exists() {
             let (epochs, max_steps, save_every) = (None, None, None);
             resume(
@@ -201,8 +200,7 @@ impl Search<'_> {
         match ended {
             Ok(Summary { reason, .. }) if reason.exit_code() != 0 => return Ok(Err(reason)),
             Ok(summary) => {
-                let best = summary.best_epoch.filter(|_| keeps_best);
-                let (accuracy, loss) = validated(&run, best)?;
+                let (accuracy, loss) = validated(&run, summary.best_epoch)?;
                 (row.val_accuracy, row.val_loss) = (Some(accuracy), Some(loss));
             }
             Err(Error::NotFinite(_)) => {}

@@ -81,15 +81,16 @@ pub fn training_curves(rows: &[HistoryRow], marks: &Marks) -> Vec<u8> {
 fn summary(rows: &[HistoryRow], marks: &Marks) -> String {
     let epochs = counted(rows.len(), "epoch");
     let best = rows.iter().find(|row| Some(row.epoch) == marks.best_epoch);
-    best.map_or(epochs.clone(), |row| {
-        format!(
-            "{epochs}; best validation loss {} after epoch {}, with {} of the validation images \
-             recognised",
-            loss_text(row.val_loss),
-            row.epoch,
-            percent(row.val_accuracy, 2)
-        )
-    })
+    let (what, when, row) = match (best, rows.last()) {
+        (Some(best), _) => ("best validation loss", format!("epoch {}", best.epoch), best),
+        (None, Some(last)) => ("validation loss", "the last".to_owned(), last),
+        (None, None) => return epochs,
+    };
+    format!(
+        "{epochs}; {what} {} after {when}, with {} of the validation images recognised",
+        loss_text(row.val_loss),
+        percent(row.val_accuracy, 2)
+    )
 }
 
 /// A loss, of common size with as many decimals as any other, so that two can be compared.

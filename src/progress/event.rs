@@ -79,7 +79,8 @@ pub struct Summary {
     pub epochs: u64,
     /// Steps taken in all.
     pub steps: u64,
-    /// The epoch with the least validation loss, counted from 1.
+    /// The epoch whose weights were kept because its validation loss was the least, counted from
+    /// 1; none where the last ones count.
     pub best_epoch: Option<u64>,
     /// Duration of this process's part of the run.
     pub seconds: f64,

@@ -100,7 +100,7 @@ fn finished(
         reason,
         epochs: state.epoch - 1 + cut_short,
         steps: state.step,
-        best_epoch: state.early_stopping.best_epoch().map(u64::from),
+        best_epoch: state.best_epoch(config),
         seconds: 0.0,
         evaluation,
     })

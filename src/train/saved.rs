@@ -68,6 +68,13 @@ impl State {
         (self.epoch > config.epochs as u64).then_some(StopReason::EpochLimit)
     }
 
+    /// The epoch whose weights are kept because its validation loss was the least, counted from
+    /// 1; none where the last ones count.
+    pub fn best_epoch(&self, config: &Config) -> Option<u64> {
+        let best = self.early_stopping.best_epoch().filter(|_| config.early_stopping.enabled);
+        best.map(u64::from)
+    }
+
     pub fn steps_are_used_up(&self, config: &Config) -> bool {
         config.max_steps.is_some_and(|max| self.step >= max)
     }

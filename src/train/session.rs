@@ -178,7 +178,7 @@ impl<'a> Session<'a> {
             end = self.state.limit_reached(self.config);
         };
         self.settle()?;
-        let best_epoch = self.state.early_stopping.best_epoch().map(u64::from);
+        let best_epoch = self.state.best_epoch(self.config);
         progress.stopped(reason, epochs, best_epoch);
         Ok(Ended { reason, epochs, steps: self.state.step, best_epoch })
     }

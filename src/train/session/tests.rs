@@ -128,6 +128,7 @@ fn check_resumed(config: &Config) {
     let whole = folder(&out, "whole");
     let ended = session(config, &whole, &stop).run(&mut progress).unwrap();
     assert_eq!((ended.epochs, ended.steps), (3, 12));
+    assert_eq!(ended.best_epoch.is_some(), config.early_stopping.enabled, "which weights count");
     let expected = saved(&whole);
     let metrics = std::fs::read(whole.file("metrics.jsonl")).unwrap();
 
