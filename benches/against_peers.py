@@ -4,10 +4,14 @@
     cargo build --release --example throughput
     python3 benches/against_peers.py --rounds 5 --threads 2
 
+    cargo build --release --features gpu --example throughput
+    python3 benches/against_peers.py --device gpu       # beside PyTorch, eager and compiled
+
 A machine's speed drifts, so only figures of one round are comparable: a result is the median over
 rounds of a round's ratio. Above 1, toile is faster. All compute in 32-bit floats on made-up
 images of one fixed batch in memory. Training is forward, backward and Adam with dropout on;
-PyTorch runs channels-last, its fastest mode for this network. Inference is PyTorch's inference
+PyTorch runs channels-last, its fastest mode for this network; on a graphics card (CUDA, without
+TF32) eager and compiled, sixteen steps or calls timed together. Inference is PyTorch's inference
 mode, and for ONNX Runtime and OpenVINO a file that is made here, for the number of images that it
 is asked for, so that they may fold and plan as they like.
 """
@@ -25,6 +29,9 @@ import time
 
 PROBE = pathlib.Path(__file__).resolve().parent.parent / "target/release/examples/throughput"
 MANY = 1000
+# Steps and calls that are timed together on a graphics card: a look at the last result waits for
+# all of them.
+GPU_STEPS = 16
 # Key of a JSON line, its name, and whether more is better.
 MEASURES = {
     "train_images_per_s": ("training, batch {batch}, images/s", True),
@@ -52,10 +59,11 @@ def median_seconds(body, warm_up, rounds):
     return statistics.median(seconds)
 
 
-def inference_figures(many, one):
-    """The figures of two calls: one that answers 1,000 images, and one that answers one."""
+def inference_figures(many, one, together=1):
+    """The figures of two calls: one that answers 1,000 images so many times, and one that answers
+    one image."""
     return {
-        "infer_images_per_s": MANY / median_seconds(many, 3, 8),
+        "infer_images_per_s": together * MANY / median_seconds(many, 3, 8),
         "one_image_us": 1e6 * median_seconds(one, 50, 300),
     }
 
@@ -79,30 +87,47 @@ def torch_network(nn):
     return nn.Sequential(*layers)
 
 
-def measure_pytorch(threads, batch):
+def measure_pytorch(threads, batch, device, compiled=False):
     import torch
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    on_gpu = device == "gpu"
+    place = {"device": "cuda" if on_gpu else "cpu"}
     layout = {"memory_format": torch.channels_last}
-    model = torch_network(torch.nn).to(**layout)
+    model = torch_network(torch.nn).to(**place, **layout)
+    forward = torch.compile(model) if compiled else model
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, eps=1e-7, foreach=True)
-    images = torch.rand(batch, 1, 28, 28).to(**layout)
-    labels = torch.randint(10, (batch,))
+    images = torch.rand(batch, 1, 28, 28).to(**place, **layout)
+    labels = torch.randint(10, (batch,), **place)
+    together = GPU_STEPS if on_gpu else 1
 
-    def step():
-        optimizer.zero_grad(set_to_none=True)
-        torch.nn.functional.cross_entropy(model(images), labels).backward()
-        optimizer.step()
+    def steps():
+        for _ in range(together):
+            optimizer.zero_grad(set_to_none=True)
+            loss = torch.nn.functional.cross_entropy(forward(images), labels)
+            loss.backward()
+            optimizer.step()
+        loss.item()
 
-    train = median_seconds(step, 8, 40)
+    train = median_seconds(steps, 8, 40) / together
     model.eval()
-    many = torch.rand(MANY, 1, 28, 28).to(**layout)
+    many = torch.rand(MANY, 1, 28, 28).to(**place, **layout)
     one = many[:1].contiguous(**layout)
     with torch.inference_mode():
-        figures = inference_figures(lambda: model(many), lambda: model(one))
+        figures = inference_figures(
+            lambda: [forward(many) for _ in range(together)][-1].cpu(),
+            lambda: forward(one).cpu(),
+            together,
+        )
     version = torch.__version__.split("+")[0]
     return {"version": version, "train_images_per_s": batch / train, **figures}
+
+
+def measure_compiled_pytorch(threads, batch, device):
+    return measure_pytorch(threads, batch, device, compiled=True)
 
 
 def onnx_model(images):
@@ -158,7 +183,7 @@ def made_up_images(count):
     return numpy.random.default_rng(0).random((count, 1, 28, 28), dtype="float32")
 
 
-def measure_onnxruntime(threads, _):
+def measure_onnxruntime(threads, *_):
     import onnxruntime
 
     def answer(count):
@@ -173,7 +198,7 @@ def measure_onnxruntime(threads, _):
     return {"version": onnxruntime.__version__, **inference_figures(answer(MANY), answer(1))}
 
 
-def measure_openvino(threads, _):
+def measure_openvino(threads, *_):
     import openvino
 
     core = openvino.Core()
@@ -196,9 +221,12 @@ def measure_openvino(threads, _):
 # Name on the command line: name in the table, modules, and the function that measures.
 PEERS = {
     "pytorch": ("PyTorch", ["torch"], measure_pytorch),
+    "pytorch-compiled": ("PyTorch compiled", ["torch"], measure_compiled_pytorch),
     "onnxruntime": ("ONNX Runtime", ["onnx", "onnxruntime"], measure_onnxruntime),
     "openvino": ("OpenVINO", ["onnx", "openvino"], measure_openvino),
 }
+# Those that are measured unless others are asked for.
+USUAL = {"cpu": ["pytorch", "onnxruntime", "openvino"], "gpu": ["pytorch", "pytorch-compiled"]}
 
 
 def run(command, **environment):
@@ -258,33 +286,35 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=128, help="images of a training step")
     parser.add_argument("--isa", help="TOILE_ISA for toile alone, such as avx2")
-    parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--device", choices=USUAL, default="cpu")
+    parser.add_argument("--peers", nargs="+", choices=PEERS)
     parser.add_argument("--only", choices=PEERS, help="print the figures of one peer as JSON")
     arguments = parser.parse_args()
-    sizes = ["--threads", arguments.threads, "--batch", arguments.batch]
+    threads, batch, device = arguments.threads, arguments.batch, arguments.device
+    sizes = ["--threads", threads, "--batch", batch, "--device", device]
     if arguments.only:
-        print(json.dumps(PEERS[arguments.only][2](arguments.threads, arguments.batch)))
+        print(json.dumps(PEERS[arguments.only][2](threads, batch, device)))
         return
     if not PROBE.exists():
         sys.exit(f"{PROBE} is missing: cargo build --release --example throughput")
     toile_environment = {"TOILE_ISA": arguments.isa} if arguments.isa else {}
-    names = installed(arguments.peers)
+    names = installed(arguments.peers or USUAL[device])
     rounds = []
     for number in range(1, arguments.rounds + 1):
         figures = {"toile": run([PROBE, *sizes], **toile_environment)}
         for name in names:
             command = [sys.executable, __file__, "--only", name, *sizes]
-            figures[name] = run(command, OMP_NUM_THREADS=str(arguments.threads))
+            figures[name] = run(command, OMP_NUM_THREADS=str(threads))
         rounds.append(figures)
         print(f"round {number}")
         for name, found in figures.items():
             keys = [key for key in MEASURES if key in found]
             values = "".join(f"  {key} {found[key]:9,.1f}" for key in keys)
             print(f"  {PEERS[name][0] if name in PEERS else name:13}{values}", flush=True)
-    isa, threads = rounds[0]["toile"]["isa"], arguments.threads
+    isa = rounds[0]["toile"]["isa"]
     print(f"\ntoile on {isa}, all on {threads} threads; rounds: {arguments.rounds}. A ratio is the")
     print("median of the rounds' ratios; above 1, toile is faster.\n")
-    print(table(rounds, arguments.batch))
+    print(table(rounds, batch))
 
 
 if __name__ == "__main__":
