@@ -81,7 +81,7 @@ fn beside<R: Send>(
 
 /// Calls `body(i)` for `i` in `0..count`, each as a task: on the team that this thread leads, in
 /// rayon's pool where it leads none, or here alone inside another task.
-fn share(count: usize, body: impl Fn(usize) + Sync) {
+pub(crate) fn share(count: usize, body: impl Fn(usize) + Sync) {
     let task = |i: usize| run_task(|| body(i));
     if IN_TASK.get() {
         (0..count).for_each(task);

@@ -455,7 +455,7 @@ fn random_mix(r: &mut Random) -> Mix {
 /// Each size small, odd, prime or around a multiple of the lanes; the depth of `gemm_tn` counts
 /// images, so it is at times around a multiple of the shard.
 fn random_gemm(r: &mut Random) -> Gemm {
-    let rows = r.pick(&[1, 2, 5, 6, 7, 13, 14, 15, 29, 32, 33, 65]);
+    let rows = r.pick(&[1, 2, 5, 6, 7, 13, 14, 15, 29, 32, 33, 65, 257]);
     Gemm { rows, columns: r.channels(), depth: r.pick(&[1, 2, 3, 9, 15, 16, 17, 33, 64, 71]) }
 }
 

@@ -1,70 +1,97 @@
 //! Matrix products: plain, with either operand transposed.
 
+use std::ops::Range;
+
 use super::finish::Finish;
 use super::isa::{Isa, tile_rows_limit};
 use super::panels::Panels;
 use super::products::{Grid, RowProduct, ShardedProduct};
+use super::scratch::Scratch;
 use crate::geometry::Gemm;
-use crate::threads;
+use crate::threads::{self, phases::Shared};
 
-/// Rows of the result that a task computes.
-const TASK_ROWS: usize = 32;
+/// Columns and rows of the result that a task computes. It packs its columns of the right operand
+/// for itself, so that they stay in its core's cache; many rows make up for it.
+const TASK_COLUMNS: usize = 64;
+const TASK_ROWS: usize = 256;
+/// Rows of a task where the result is so narrow that tasks differ in their rows alone.
+const NARROW_TASK_ROWS: usize = 32;
 
 /// c = a b: [M, K] [K, N] -> [M, N]
 pub fn gemm_nn(g: &Gemm, a: &[f32], b: &[f32], c: &mut [f32]) {
     let isa = Isa::current();
-    let columns = g.columns();
-    let panels = Panels::pack(isa, g.depth(), columns, |k, first, row| {
-        row.copy_from_slice(&b[k * columns + first..][..row.len()]);
+    by_parts(g, c, |rows, columns, part| {
+        let panels = Panels::pack(isa, g.depth(), columns.len(), |k, first, row| {
+            row.copy_from_slice(&b[k * g.columns() + columns.start + first..][..row.len()]);
+        });
+        multiply(isa, &a[rows.start * g.depth()..rows.end * g.depth()], &panels, part);
     });
-    multiply(isa, g, a, &panels, c);
 }
 
 /// c = a bᵀ: [M, K] [N, K] -> [M, N]
 pub fn gemm_nt(g: &Gemm, a: &[f32], b: &[f32], c: &mut [f32]) {
     let isa = Isa::current();
-    let panels = Panels::pack(isa, g.depth(), g.columns(), |k, first, row| {
-        for (j, to) in row.iter_mut().enumerate() {
-            *to = b[(first + j) * g.depth() + k];
-        }
+    by_parts(g, c, |rows, columns, part| {
+        let b = &b[columns.start * g.depth()..columns.end * g.depth()];
+        let panels = Panels::pack_transposed(isa, g.depth(), columns.len(), b);
+        multiply(isa, &a[rows.start * g.depth()..rows.end * g.depth()], &panels, part);
     });
-    multiply(isa, g, a, &panels, c);
 }
 
-fn multiply(isa: Isa, g: &Gemm, a: &[f32], panels: &Panels, c: &mut [f32]) {
-    let (depth, tile_rows, b) = (g.depth(), tile_rows_limit(), panels.view());
-    threads::chunks(c, (TASK_ROWS * g.columns()).max(1), |task, c| {
-        let rows = c.len() / g.columns();
-        isa.run(RowProduct {
-            a: &a[task * TASK_ROWS * depth..],
-            rows: Grid::line(rows, depth),
-            runs: 1,
-            run_step: 0,
-            run_len: depth,
-            b: &b,
-            b_row: 0,
-            c,
-            finish: Finish::NONE,
-            tile_rows,
-        });
+fn multiply(isa: Isa, a: &[f32], panels: &Panels, c: &mut [f32]) {
+    let b = panels.view();
+    isa.run(RowProduct {
+        a,
+        rows: Grid::line(c.len() / b.columns, b.depth),
+        runs: 1,
+        run_step: 0,
+        run_len: b.depth,
+        b: &b,
+        b_row: 0,
+        c,
+        finish: Finish::NONE,
+        tile_rows: tile_rows_limit(),
     });
 }
 
 /// c = aᵀ b: [K, M] [K, N] -> [M, N]; K is the batch and is summed by shards.
 pub fn gemm_tn(g: &Gemm, a: &[f32], b: &[f32], c: &mut [f32]) {
     let isa = Isa::current();
-    let (rows, columns, tile_rows) = (g.rows(), g.columns(), tile_rows_limit());
-    let panels = Panels::pack(isa, g.depth(), columns, |k, first, row| {
-        row.copy_from_slice(&b[k * columns + first..][..row.len()]);
-    });
-    let b = panels.view();
-    threads::chunks(c, (TASK_ROWS * columns).max(1), |task, c| {
-        isa.run(ShardedProduct {
-            a: &a[(task * TASK_ROWS).min(a.len())..],
-            a_step: rows,
-            b: &b,
-            c,
-            tile_rows,
+    by_parts(g, c, |rows, columns, part| {
+        let panels = Panels::pack(isa, g.depth(), columns.len(), |k, first, row| {
+            row.copy_from_slice(&b[k * g.columns() + columns.start + first..][..row.len()]);
         });
+        isa.run(ShardedProduct {
+            a: &a[rows.start.min(a.len())..],
+            a_step: g.rows(),
+            b: &panels.view(),
+            c: part,
+            tile_rows: tile_rows_limit(),
+        });
+    });
+}
+
+/// Calls `product(rows, columns, part)` for parts of the result c, which it writes: a task each.
+fn by_parts(
+    g: &Gemm,
+    c: &mut [f32],
+    product: impl Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync,
+) {
+    let row_len = g.columns();
+    let task_rows = if row_len <= TASK_COLUMNS { NARROW_TASK_ROWS } else { TASK_ROWS };
+    let across = row_len.div_ceil(TASK_COLUMNS);
+    let c = Shared::new(c);
+    threads::share(across * g.rows().div_ceil(task_rows), |task| {
+        let part_of = |i: usize, size: usize, all: usize| i * size..all.min((i + 1) * size);
+        let rows = part_of(task / across, task_rows, g.rows());
+        let columns = part_of(task % across, TASK_COLUMNS, row_len);
+        let mut part = Scratch::new(rows.len() * columns.len());
+        let mut part = part.write();
+        product(rows.clone(), columns.clone(), &mut part);
+        for (row, part) in rows.zip(part.chunks_exact(columns.len())) {
+            let start = row * row_len;
+            // SAFETY: no two tasks have a row and a column in common.
+            unsafe { c.write(start + columns.start..start + columns.end) }.copy_from_slice(part);
+        }
     });
 }

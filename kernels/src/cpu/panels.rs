@@ -6,6 +6,9 @@ use super::simd::{Kernel, LANES, Simd};
 use crate::block::Frozen;
 use crate::threads;
 
+/// Rows of a transposed operand that are read together.
+const FEW_ROWS: usize = 8;
+
 /// The right operand of a product in panels as wide as a tile: `[panel][depth][width]`, the last
 /// panel filled up with zeros.
 pub(super) struct Panels {
@@ -31,6 +34,28 @@ impl Panels {
                 fill(k, first, &mut row[..used]);
                 row[used..].fill(0.0);
             }
+        })
+    }
+
+    /// Packs the transpose of `b`: [columns, depth].
+    pub fn pack_transposed(isa: Isa, depth: usize, columns: usize, b: &[f32]) -> Panels {
+        assert_eq!(b.len(), columns * depth, "a transposed operand's size");
+        Self::fill(isa, depth, columns, |first, packed| {
+            let width = packed.len() / depth;
+            let used = width.min(columns - first);
+            // A cache line of few rows of `b` at a time: rows are often so far apart that more of
+            // them drive each other out of the cache.
+            for from in (0..depth).step_by(LANES) {
+                for columns in (0..used).step_by(FEW_ROWS) {
+                    let columns = columns..used.min(columns + FEW_ROWS);
+                    for k in from..depth.min(from + LANES) {
+                        for j in columns.clone() {
+                            packed[k * width + j] = b[(first + j) * depth + k];
+                        }
+                    }
+                }
+            }
+            packed.chunks_exact_mut(width).for_each(|row| row[used..].fill(0.0));
         })
     }
 

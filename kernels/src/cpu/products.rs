@@ -354,11 +354,6 @@ impl ShardedProduct<'_> {
         // Left without initial values, which would cost more than the sums of a small tile.
         let mut subtrees = [const { MaybeUninit::<Sums<S::V, MR, NV>>::uninit() }; LEVELS];
         let mut height = 0;
-        let merge = |left: &mut Sums<S::V, MR, NV>, right: &Sums<S::V, MR, NV>| {
-            for (left, right) in left.iter_mut().flatten().zip(right.iter().flatten()) {
-                *left = s.add(*left, *right);
-            }
-        };
         for (shard, from) in (0..self.b.depth).step_by(SHARD).enumerate() {
             let terms = SHARD.min(self.b.depth - from);
             // SAFETY: `tiles` checked the last term of both operands.
@@ -369,10 +364,8 @@ impl ShardedProduct<'_> {
             };
             for _ in 0..(shard + 1).trailing_zeros() {
                 height -= 1;
-                let right = sums;
                 // SAFETY: all levels below the old `height` were written when it rose past them.
-                sums = unsafe { subtrees[height].assume_init() };
-                merge(&mut sums, &right);
+                sums = unsafe { merged(s, &subtrees[height], sums) };
             }
             subtrees[height].write(sums);
             height += 1;
@@ -385,14 +378,33 @@ impl ShardedProduct<'_> {
         }
         while height > 0 {
             height -= 1;
-            let right = total;
             // SAFETY: as above.
-            total = unsafe { subtrees[height].assume_init() };
-            merge(&mut total, &right);
+            total = unsafe { merged(s, &subtrees[height], total) };
         }
         let column = panel * NV * LANES;
         let width = (self.b.columns - column).min(NV * LANES);
         let c = &mut self.c[first * self.b.columns + column..];
         store_tile(s, c, self.b.columns, width, &total);
     }
+}
+
+/// left + right. Each vector goes from memory to its register: where a copy of all of them came
+/// first, merging took as long as the products of a shard.
+///
+/// # Safety
+/// `left` must hold sums.
+#[inline(always)]
+unsafe fn merged<S: Simd, const MR: usize, const NV: usize>(
+    s: S,
+    left: &MaybeUninit<Sums<S::V, MR, NV>>,
+    mut right: Sums<S::V, MR, NV>,
+) -> Sums<S::V, MR, NV> {
+    let left = left.as_ptr().cast::<S::V>();
+    unrolled!(R in MR => {
+        unrolled!(V in NV => {
+            // SAFETY: the caller promises that the sums are there; they are MR times NV vectors.
+            right[R][V] = s.add(unsafe { *left.add(R * NV + V) }, right[R][V]);
+        });
+    });
+    right
 }

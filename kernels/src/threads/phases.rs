@@ -82,7 +82,7 @@ impl Drop for Done<'_> {
     }
 }
 
-/// Numbers that the chunks of a phase share: each writes ranges of its own.
+/// Numbers that several tasks share, such as the chunks of a phase: each writes ranges of its own.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<'a> {
     start: *mut f32,
