@@ -4,6 +4,9 @@
     python3 benches/recipes.py quick --seeds 10         # about half an hour on two cores
     python3 benches/recipes.py reference standard --seeds 5
 
+    cargo build --release --features gpu
+    python3 benches/recipes.py quick --seeds 5 --device gpu   # into runs/recipes-gpu, one at a time
+
 Trains the recipe with seeds 1 to N into runs/recipes/<recipe>-<seed>; runs that are there already
 and have finished are not made again, so a stopped call goes on. The first seed has the machine to
 itself and gives the minutes. The others share it, one thread and one core each, which is quicker
@@ -37,14 +40,14 @@ def output(*command):
     return finished.stdout
 
 
-def trained(recipe, seed, out, data, threads):
+def trained(recipe, seed, out, flags, more):
     """The folder of a finished run."""
     folder = out / f"{recipe}-{seed}"
     if not (folder / "evaluation.json").is_file():
         name = ["--out", out, "--name", folder.name]
         go_on = ["--resume", folder] if (folder / "last.ckpt").is_file() else None
-        fresh = ["--recipe", recipe, "--seed", seed, *name, "--overwrite", *data]
-        output(BINARIES / "train", "--quiet", *threads, *(go_on or fresh))
+        fresh = ["--recipe", recipe, "--seed", seed, *name, "--overwrite", *flags]
+        output(BINARIES / "train", "--quiet", *more, *(go_on or fresh))
     return folder
 
 
@@ -65,18 +68,20 @@ def spread(values):
     return f"{statistics.mean(values):.2f}{deviation}"
 
 
-def train_all(recipe, seeds, out, data):
+def train_all(recipe, seeds, out, flags, device):
     """The run folders of all seeds, in order."""
-    first = trained(recipe, seeds[0], out, data, threads=[])
+    if device == "gpu":
+        return [trained(recipe, seed, out, flags, ["--device", device]) for seed in seeds]
+    first = trained(recipe, seeds[0], out, flags, [])
     one = ["--threads", 1]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as sharing:
-        others = sharing.map(lambda seed: trained(recipe, seed, out, data, one), seeds[1:])
+        others = sharing.map(lambda seed: trained(recipe, seed, out, flags, one), seeds[1:])
         return [first, *others]
 
 
-def measure(recipe, seeds, out, data):
+def measure(recipe, seeds, out, flags, device):
     plain, mirrored, epochs = [], [], []
-    runs = train_all(recipe, seeds, out, data)
+    runs = train_all(recipe, seeds, out, flags, device)
     print(f"{recipe}: seed, accuracy, with mirror images, epochs", flush=True)
     for seed, run in zip(seeds, runs):
         plain.append(accuracy(run))
@@ -101,12 +106,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("recipes", nargs="+")
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 1 [default: 5]")
-    parser.add_argument("--out", type=pathlib.Path, default=ROOT / "runs/recipes")
+    parser.add_argument("--out", type=pathlib.Path, help="[default: runs/recipes, runs/recipes-gpu]")
+    parser.add_argument("--device", choices=["cpu", "gpu"], default="cpu")
     parser.add_argument("--data", help="another data set, as train's --data")
     arguments = parser.parse_args()
-    data = ["--data", arguments.data] if arguments.data else []
-    seeds = range(1, arguments.seeds + 1)
-    rows = [measure(recipe, seeds, arguments.out, data) for recipe in arguments.recipes]
+    flags = ["--data", arguments.data] if arguments.data else []
+    seeds, device = range(1, arguments.seeds + 1), arguments.device
+    out = arguments.out or ROOT / ("runs/recipes-gpu" if device == "gpu" else "runs/recipes")
+    rows = [measure(recipe, seeds, out, flags, device) for recipe in arguments.recipes]
     heads = ["recipe", "epochs", "minutes", "seeds", "test accuracy, %", "range", "with mirror images"]
     heads += [f"{n} models together" for n in TOGETHER]
     print("\n| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
