@@ -97,14 +97,22 @@ fn size_class(bytes: usize) -> (usize, usize) {
     (4 * exponent + step, (1 << exponent) + step * quarter)
 }
 
-/// A new block of `size` bytes. Blocks are never given back to the allocator, so nobody needs to
-/// know where the memory began.
-///
-/// The allocator is asked for no more than its own alignment: zeros of a larger one it would
-/// write, while these are pages that the system gives when they are first touched.
+/// A new block of `size` bytes.
 fn allocate(size: usize) -> NonNull<u8> {
-    let layout = Layout::from_size_align(size + ALIGNMENT, 16);
-    let layout = layout.expect("a block is smaller than the address space");
+    allocate_many(size, 1)
+}
+
+/// So many new blocks of `size` bytes, a multiple of [`ALIGNMENT`], one after the other; the first
+/// one's start. Blocks are never given back to the allocator, so nobody needs to know where the
+/// memory began.
+///
+/// The allocator is asked for all of them at once, and for no more than its own alignment: zeros of
+/// little memory or of a larger alignment it would write, while these are pages that the system
+/// gives when they are first touched.
+fn allocate_many(size: usize, count: usize) -> NonNull<u8> {
+    let bytes = size.checked_mul(count).and_then(|bytes| bytes.checked_add(ALIGNMENT));
+    let layout = bytes.and_then(|bytes| Layout::from_size_align(bytes, 16).ok());
+    let layout = layout.expect("blocks are smaller than the address space");
     // SAFETY: the size is not 0.
     let memory = unsafe { alloc_zeroed(layout) };
     let memory = NonNull::new(memory).unwrap_or_else(|| handle_alloc_error(layout));
@@ -124,9 +132,12 @@ fn take_own(place: usize, class: usize, size: usize) -> NonNull<u8> {
     if lacks {
         // Outside of a pool the only worker is the caller, at whichever place.
         let workers = threads::count_here();
-        for worker in (0..workers).filter(|&worker| worker != place).chain([place]) {
+        let others = (0..workers).filter(|&worker| worker != place);
+        let first = allocate_many(size, others.clone().count() + 1);
+        for (i, worker) in others.chain([place]).enumerate() {
             lock(&TALLIES[worker]).made[class] += 1;
-            lock(own(worker)).push(class, allocate(size));
+            // SAFETY: there is a block for each of the workers.
+            lock(own(worker)).push(class, unsafe { first.add(i * size) });
         }
     }
     let unused = lock(own(place)).pop(class);
