@@ -10,10 +10,10 @@
 A machine's speed drifts, so only figures of one round are comparable: a result is the median over
 rounds of a round's ratio. Above 1, toile is faster. All compute in 32-bit floats on made-up
 images of one fixed batch in memory. Training is forward, backward and Adam with dropout on;
-PyTorch runs channels-last, its fastest mode for this network; on a graphics card (CUDA, without
-TF32) eager and compiled, sixteen steps or calls timed together. Inference is PyTorch's inference
-mode, and for ONNX Runtime and OpenVINO a file that is made here, for the number of images that it
-is asked for, so that they may fold and plan as they like.
+PyTorch runs eager and channels-last, its fastest mode to train this network; on a graphics card
+(CUDA, without TF32) eager and compiled, sixteen steps or calls timed together. Inference is
+PyTorch's inference mode, and for ONNX Runtime and OpenVINO a file that is made here, for the
+number of images that it is asked for, so that they may fold and plan as they like.
 """
 
 import argparse
