@@ -2,8 +2,6 @@
 //! good.
 #![cfg(feature = "gpu")]
 
-use std::process::Command;
-
 use toile_kernels::geometry::Elements;
 use toile_kernels::{Buffer, Device, Kind, add_assign, fault, gpu};
 
@@ -39,7 +37,8 @@ fn memory_that_is_used_up() {
     let this = std::env::current_exe().expect("the path of a running program");
     let script =
         "ulimit -v 4194304 && exec \"$0\" --ignored --exact take_memory_until_none_is_left";
-    let child = Command::new("sh").args(["-c", script]).arg(this).output().expect("a shell");
+    let child =
+        std::process::Command::new("sh").args(["-c", script]).arg(this).output().expect("a shell");
     let said = String::from_utf8_lossy(&child.stdout);
     assert!(child.status.success() && said.contains("1 passed"), "{said}");
 }

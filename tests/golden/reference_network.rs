@@ -195,6 +195,9 @@ impl Run {
         let named = |p: &toile::nn::Parameter| {
             Some((p.name().to_owned(), parameters.gradients().slice(p.place()?).to_vec()))
         };
-        parameters.iter().filter_map(named).collect()
+        let gradients: BTreeMap<_, Vec<f64>> = parameters.iter().filter_map(named).collect();
+        let count: usize = gradients.values().map(Vec::len).sum();
+        assert_eq!(count, parameters.gradients().len(), "gradients that belong to no tensor");
+        gradients
     }
 }

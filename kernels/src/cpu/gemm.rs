@@ -21,9 +21,7 @@ const NARROW_TASK_ROWS: usize = 32;
 pub fn gemm_nn(g: &Gemm, a: &[f32], b: &[f32], c: &mut [f32]) {
     let isa = Isa::current();
     by_parts(g, c, |rows, columns, part| {
-        let panels = Panels::pack(isa, g.depth(), columns.len(), |k, first, row| {
-            row.copy_from_slice(&b[k * g.columns() + columns.start + first..][..row.len()]);
-        });
+        let panels = pack(isa, g, b, columns);
         multiply(isa, &a[rows.start * g.depth()..rows.end * g.depth()], &panels, part);
     });
 }
@@ -36,6 +34,13 @@ pub fn gemm_nt(g: &Gemm, a: &[f32], b: &[f32], c: &mut [f32]) {
         let panels = Panels::pack_transposed(isa, g.depth(), columns.len(), b);
         multiply(isa, &a[rows.start * g.depth()..rows.end * g.depth()], &panels, part);
     });
+}
+
+/// Columns of b: [K, N].
+fn pack(isa: Isa, g: &Gemm, b: &[f32], columns: Range<usize>) -> Panels {
+    Panels::pack(isa, g.depth(), columns.len(), |k, first, row| {
+        row.copy_from_slice(&b[k * g.columns() + columns.start + first..][..row.len()]);
+    })
 }
 
 fn multiply(isa: Isa, a: &[f32], panels: &Panels, c: &mut [f32]) {
@@ -58,9 +63,7 @@ fn multiply(isa: Isa, a: &[f32], panels: &Panels, c: &mut [f32]) {
 pub fn gemm_tn(g: &Gemm, a: &[f32], b: &[f32], c: &mut [f32]) {
     let isa = Isa::current();
     by_parts(g, c, |rows, columns, part| {
-        let panels = Panels::pack(isa, g.depth(), columns.len(), |k, first, row| {
-            row.copy_from_slice(&b[k * g.columns() + columns.start + first..][..row.len()]);
-        });
+        let panels = pack(isa, g, b, columns);
         isa.run(ShardedProduct {
             a: &a[rows.start.min(a.len())..],
             a_step: g.rows(),

@@ -1,5 +1,6 @@
 //! Random calls of kernels, and the checks that every call must pass.
 
+pub mod geometries;
 #[cfg(feature = "gpu")]
 pub mod on_gpu;
 
