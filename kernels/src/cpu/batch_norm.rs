@@ -355,15 +355,18 @@ impl ChannelBlock for ImageGradients<'_> {
     }
 }
 
-/// dn = dy where `positive`, the result of a ReLU behind the batch norm, is above 0, else 0; and the
-/// sums of [`ImageGradients`] for dn.
+/// dn = dy where the result of a ReLU behind the batch norm is above 0, else 0; and the sums of
+/// [`ImageGradients`] for dn. In place: memory that a few images do not touch stays in the cache
+/// for something else.
 pub(super) struct MaskedGradients<'a> {
-    pub dy: &'a [f32],
-    pub positive: &'a [f32],
     pub x: &'a [f32],
     pub mean: &'a [f32],
     pub inverse_deviation: &'a [f32],
-    pub dn: &'a mut [f32],
+    /// dy, which becomes dn.
+    pub gradient: &'a mut [f32],
+    /// The result of the ReLU, which becomes xhat if `keep_xhat`.
+    pub positive: &'a mut [f32],
+    pub keep_xhat: bool,
     pub sums: &'a mut [f32],
     pub xhat_sums: &'a mut [f32],
 }
@@ -384,17 +387,20 @@ impl ChannelBlock for MaskedGradients<'_> {
         let inverses = load_channels::<S, VECTORS>(s, self.inverse_deviation, channel);
         let (mut sums, mut xhat_sums) = ([zero; VECTORS], [zero; VECTORS]);
         let channels = self.mean.len();
-        let inputs = self.dy.chunks_exact(channels).zip(self.positive.chunks_exact(channels));
-        let pixels = inputs.zip(self.x.chunks_exact(channels));
-        for (((dy, positive), x), dn) in pixels.zip(self.dn.chunks_exact_mut(channels)) {
-            let (dy, positive) = (&dy[channel..], &positive[channel..]);
-            let (x, dn) = (&x[channel..], &mut dn[channel..]);
+        let gradients = self.gradient.chunks_exact_mut(channels);
+        let changed = gradients.zip(self.positive.chunks_exact_mut(channels));
+        for (x, (gradient, positive)) in self.x.chunks_exact(channels).zip(changed) {
+            let x = &x[channel..];
+            let (gradient, positive) = (&mut gradient[channel..], &mut positive[channel..]);
             for i in 0..VECTORS {
                 let from = i * LANES;
-                let dy = s.load_slice(&dy[from..]);
+                let dy = s.load_slice(&gradient[from..]);
                 let masked = s.select_gt(s.load_slice(&positive[from..]), zero, dy, zero);
-                s.store_slice(&mut dn[from..], masked);
+                s.store_slice(&mut gradient[from..], masked);
                 let xhat = s.mul(s.sub(s.load_slice(&x[from..]), means[i]), inverses[i]);
+                if self.keep_xhat {
+                    s.store_slice(&mut positive[from..], xhat);
+                }
                 sums[i] = s.add(sums[i], masked);
                 xhat_sums[i] = s.fma(masked, xhat, xhat_sums[i]);
             }

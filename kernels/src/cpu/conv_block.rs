@@ -284,10 +284,11 @@ impl Second<'_> {
             let here = start - all.start..images.end - all.start;
             let outputs = images.start * out_len..images.end * out_len;
             let of = |len: usize| here.start * len..here.end * len;
-            let [mut a, mut da] = [(); 2].map(|()| Scratch::new(here.len() * len));
-            let (mut a, mut da) = (a.write(), da.write());
-            let mut masked = Scratch::new(if thin.is_some() { here.len() * len } else { 0 });
-            let mut masked = masked.write();
+            let mut a = Scratch::new(here.len() * len);
+            let mut a = a.write();
+            let mut thin_dn = Scratch::new(if thin.is_some() { here.len() * len } else { 0 });
+            let mut thin_dn = thin_dn.write();
+            let dn = if thin.is_some() { &mut *thin_dn } else { &mut out.left[of(len)] };
             self.first.with_z(self.z, images.clone(), |z| {
                 let Norm { mean, scale, beta, .. } = self.norm;
                 self.isa.run(Normalise { x: z, mean, scale, beta, relu: true, y: &mut a });
@@ -295,15 +296,14 @@ impl Second<'_> {
                     (&self.dy[outputs.clone()], &self.codes[outputs]),
                     WeightSums { x: &a, sums: &mut weight_sums, begin: here.start == 0 },
                     &mut out.bias_sums[of(g.out_channels())],
-                    Some((weights, &mut da)),
+                    Some((weights, &mut *dn)),
                 );
-                let dn = if thin.is_some() { &mut *masked } else { &mut out.left[of(len)] };
                 let sums = [&mut out.sums[of(channels)], &mut out.xhat_sums[of(channels)]];
-                self.mask_and_sum([&a, &da, z], dn, sums);
-                if let Some(thin) = &mut thin {
-                    thin.add(self.norm, images, here.start == 0, z, dn);
-                }
+                self.mask_and_sum(z, &mut a, dn, sums);
             });
+            if let Some(thin) = &mut thin {
+                thin.add(images, here.start == 0, [&a, dn]);
+            }
         }
         stage.conv.finish(&weight_sums, part);
         if let Some(thin) = thin {
@@ -311,24 +311,28 @@ impl Second<'_> {
         }
     }
 
-    /// dn, which is da where a is above 0, and its and dn xhat's sums of each of some images.
+    /// da, of some images, becomes dn, which is 0 where a is not above 0; its and dn xhat's sums of
+    /// each image. In a thin block, a becomes xhat.
     fn mask_and_sum(
         &self,
-        [a, da, z]: [&[f32]; 3],
-        dn: &mut [f32],
+        z: &[f32],
+        a: &mut [f32],
+        da: &mut [f32],
         [sums, xhat_sums]: [&mut [f32]; 2],
     ) {
         let (len, channels) = (self.g.second.conv.image_len(), self.norm.mean.len());
         let sums = sums.chunks_exact_mut(channels).zip(xhat_sums.chunks_exact_mut(channels));
-        for ((i, dn), (sums, xhat_sums)) in dn.chunks_exact_mut(len).enumerate().zip(sums) {
-            let here = i * len..(i + 1) * len;
+        let images = a.chunks_exact_mut(len).zip(da.chunks_exact_mut(len));
+        for ((x, (positive, gradient)), (sums, xhat_sums)) in
+            z.chunks_exact(len).zip(images).zip(sums)
+        {
             self.isa.run(MaskedGradients {
-                dy: &da[here.clone()],
-                positive: &a[here.clone()],
-                x: &z[here],
+                x,
                 mean: self.norm.mean,
                 inverse_deviation: self.norm.inverse_deviation,
-                dn,
+                gradient,
+                positive,
+                keep_xhat: self.g.is_thin(),
                 sums,
                 xhat_sums,
             });
@@ -366,24 +370,12 @@ impl<'a> ThinSums<'a> {
         ThinSums { first, of_dn, of_xhat, patches: [0.0; THIN_DEPTH] }
     }
 
-    /// Adds some images, of which z and dn are given; `begin` says that they are the first.
-    fn add(&mut self, norm: Norm, images: Range<usize>, begin: bool, z: &[f32], dn: &[f32]) {
-        let First { isa, conv, .. } = self.first;
+    /// Adds some images, of which xhat and dn are given; `begin` says that they are the first.
+    fn add(&mut self, images: Range<usize>, begin: bool, [xhat, dn]: [&[f32]; 2]) {
+        let conv = &self.first.conv;
         let x = self.first.inputs(images);
-        let mut zero = Scratch::zeros(norm.mean.len());
-        let zero = zero.write();
-        let mut xhat = Scratch::new(z.len());
-        let mut xhat = xhat.write();
-        isa.run(Normalise {
-            x: z,
-            mean: norm.mean,
-            scale: norm.inverse_deviation,
-            beta: &zero,
-            relu: false,
-            y: &mut xhat,
-        });
         conv.backward(dn, Some(WeightSums { x, sums: &mut self.of_dn.write(), begin }), None);
-        conv.backward(&xhat, Some(WeightSums { x, sums: &mut self.of_xhat.write(), begin }), None);
+        conv.backward(xhat, Some(WeightSums { x, sums: &mut self.of_xhat.write(), begin }), None);
         add_patches(&self.first.g.first, x, &mut self.patches);
     }
 

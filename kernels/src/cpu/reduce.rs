@@ -28,11 +28,12 @@ impl Kernel for MergeRange<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let count = self.parts.len() / self.length;
+        // A stack of finished subtrees: after n parts it holds one for every bit that n has. Each
+        // vector of the result begins with an empty one.
+        let mut subtrees = [s.splat(0.0); usize::BITS as usize];
         for (i, out) in self.out.chunks_mut(LANES).enumerate() {
             let at = self.first + i * LANES;
             let len = out.len();
-            // A stack of finished subtrees: after n parts it holds one for every bit that n has.
-            let mut subtrees = [s.splat(0.0); usize::BITS as usize];
             let mut height = 0;
             for n in 0..count {
                 let mut sum = s.load_slice(&self.parts[n * self.length + at..][..len]);

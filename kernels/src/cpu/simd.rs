@@ -49,6 +49,9 @@ pub trait Simd: Copy + Send + Sync {
     fn max(self, a: Self::V, b: Self::V) -> Self::V {
         self.select_gt(a, b, a, b)
     }
+    /// Asks for the cache line of an address, which need not be readable, to be brought closer.
+    #[inline(always)]
+    fn prefetch(self, _: *const f32) {}
     /// Sixteen bytes as f32.
     /// # Safety
     /// 16 bytes must be readable at `from`.

@@ -114,6 +114,10 @@ impl Simd for Avx2 {
         ))
     }
     #[inline(always)]
+    fn prefetch(self, from: *const f32) {
+        intrinsic!(_mm_prefetch::<_MM_HINT_T0>(from.cast()));
+    }
+    #[inline(always)]
     unsafe fn load_u8(self, from: *const u8) -> Pair {
         intrinsic!(Pair(load_8_bytes(from), load_8_bytes(from.add(8))))
     }

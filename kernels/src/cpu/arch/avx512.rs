@@ -96,6 +96,10 @@ impl Simd for Avx512 {
         intrinsic!(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b), y, x))
     }
     #[inline(always)]
+    fn prefetch(self, from: *const f32) {
+        intrinsic!(_mm_prefetch::<_MM_HINT_T0>(from.cast()));
+    }
+    #[inline(always)]
     unsafe fn load_u8(self, from: *const u8) -> __m512 {
         intrinsic!(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.cast()))))
     }

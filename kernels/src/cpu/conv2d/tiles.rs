@@ -152,6 +152,8 @@ pub(super) struct ToFrequencies<'a> {
     /// Some images as `layout` says.
     pub images: &'a [f32],
     pub layout: Images,
+    /// Whether the images are likely to be far from the caches.
+    pub from_memory: bool,
     pub spectrum: Spectrum,
     pub to: &'a mut [f32],
 }
@@ -162,7 +164,7 @@ impl<L: Line<FROM, TO>, const FROM: usize, const TO: usize> Kernel
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let ToFrequencies { tiling, images, layout, spectrum, to } = self.kernel;
+        let ToFrequencies { tiling, images, layout, from_memory, spectrum, to } = self.kernel;
         layout.check(tiling, images.len(), spectrum, to.len());
         assert_eq!(spectrum.frequencies, TO * TO, "the transform's frequencies");
         assert!(FROM <= 6, "a larger square than can be copied");
@@ -179,6 +181,13 @@ impl<L: Line<FROM, TO>, const FROM: usize, const TO: usize> Kernel
                     let from = images.as_ptr().add(start + block * LANES);
                     let to = to.as_mut_ptr().add(spectrum.tile(block, tile));
                     let to = Square { start: to, row: TO * step, column: step };
+                    // What the tile below adds: a row of tiles later it is there.
+                    for i in 0..if from_memory { tiling.outputs } else { 0 } {
+                        for j in 0..tiling.outputs {
+                            let pixel = (FROM + i) * row_len + j * channels;
+                            s.prefetch(from.wrapping_add(pixel));
+                        }
+                    }
                     if part.is_whole(FROM) {
                         let from = Square::read_only(from, row_len, channels);
                         both_ways::<L, S, FROM, TO>(s, from, to, Overwrite);

@@ -37,6 +37,8 @@ pub(in crate::cpu) struct Winograd {
     pub tiling: Tiling,
     pub inputs: Images,
     pub outputs: Images,
+    /// Whether inputs are likely to be far from the caches.
+    pub from_memory: bool,
 }
 
 /// Calls the method with the constants of the form in use.
@@ -65,7 +67,8 @@ impl Winograd {
             first_row: 0,
             channels: g.out_channels(),
         };
-        Winograd { isa, tile_rows: tile_rows_limit(), tiling, inputs, outputs }
+        let tile_rows = tile_rows_limit();
+        Winograd { isa, tile_rows, tiling, inputs, outputs, from_memory: true }
     }
 
     /// How many images are best given to one call.
@@ -159,6 +162,7 @@ impl Winograd {
             tiling: self.tiling,
             images: x,
             layout: self.inputs,
+            from_memory: self.from_memory,
             spectrum: from,
             to: v,
         }));
@@ -199,6 +203,7 @@ impl Winograd {
             tiling: self.tiling,
             images: dy,
             layout: self.outputs,
+            from_memory: false,
             spectrum: outputs,
             to: &mut m,
         }));
@@ -209,6 +214,7 @@ impl Winograd {
                 tiling: self.tiling,
                 images: x,
                 layout: self.inputs,
+                from_memory: self.from_memory,
                 spectrum: inputs,
                 to: &mut v,
             }));
