@@ -11,13 +11,14 @@ use common::Tolerance::{LargestTerms, Terms, Value};
 use common::geometries::{
     random_augment, random_batch_norm, random_block, random_channels, random_codes,
     random_conv_pool, random_conv2d, random_cross_entropy, random_dropout, random_gather,
-    random_gemm, random_mix, random_pool2d, random_targets, random_winograd,
+    random_gemm, random_larger_winograd, random_mix, random_pool2d, random_targets,
+    random_winograd,
 };
-use common::{Call, Fill, Promise, Random, check, unwritten, unwritten_bytes};
+use common::{Call, Fill, Kernel, Promise, Random, check, one_layer, unwritten, unwritten_bytes};
 use toile_kernels::geometry::{
     Adam, CheckGradients, Conv2d, CrossEntropy, Elements, MoveTowards, SUMMARY_LEN, Sgd, Targets,
 };
-use toile_kernels::{Isa, MENU};
+use toile_kernels::{Buffer, Isa, MENU};
 
 /// Products and convolutions: all is promised.
 const PRODUCT: Promise = Promise { exact: true, bits: true, tiles: true, tolerance: Terms(2e-6) };
@@ -254,12 +255,27 @@ const BLOCK: Promise = Promise { exact: false, bits: true, tiles: true, toleranc
 const WINOGRAD: Promise =
     Promise { exact: false, bits: false, tiles: true, tolerance: LargestTerms(2e-6) };
 
+/// Its forms of more outputs, whose error is twice as large.
+const WINOGRAD_INFERENCE: Promise = Promise { tolerance: LargestTerms(4e-6), ..WINOGRAD };
+
 /// Its weight gradients, which are sums over all tiles.
 const WINOGRAD_SUMS: Promise = Promise { tolerance: LargestTerms(6e-6), ..WINOGRAD };
 
 #[test]
 fn winograd_forward() {
     check("conv2d_forward", &WINOGRAD, |r, fill| forward(r, fill, random_winograd));
+}
+
+/// A convolution of a network that only answers: forms of more outputs.
+#[test]
+fn winograd_inference() {
+    check("inference", &WINOGRAD_INFERENCE, |r, fill| {
+        let g = random_larger_winograd(r);
+        let menu: Kernel<Buffer> = Box::new(move |inputs, outputs| {
+            one_layer::infer(&g, &inputs[0], &inputs[1], &mut outputs[0]);
+        });
+        Call { menu, ..forward(r, fill, |_| g) }
+    });
 }
 
 /// In a thin block the first weight gradient is summed up in another order.
@@ -286,7 +302,7 @@ fn winograd_weight_gradient() {
     });
 }
 
-fn forward(r: &mut Random, fill: Fill, random: fn(&mut Random) -> Conv2d) -> Call {
+fn forward(r: &mut Random, fill: Fill, random: impl Fn(&mut Random) -> Conv2d) -> Call {
     let g = random(r);
     call!(conv2d_forward, g; x: real = r.reals(g.input_len(), fill),
         w: real = r.reals(g.weight_len(), fill) => y: real_mut = unwritten(g.output_len()))

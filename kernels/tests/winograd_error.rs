@@ -5,41 +5,68 @@
 //! cargo test -p toile-kernels --test winograd_error -- --nocapture
 //! ```
 
+#[path = "common/one_layer.rs"]
+mod one_layer;
+
 use toile_kernels::geometry::Conv2d;
 use toile_kernels::rng::Stream;
 use toile_kernels::{
     Algorithm, Buffer, Device, algorithm, conv2d_backward_input, conv2d_backward_weight,
-    conv2d_forward, with_direct_convolution,
+    conv2d_forward, inference_algorithm, with_direct_convolution,
 };
 
-/// The error that Winograd's algorithm may have, in errors of direct convolution.
+/// The error that Winograd's algorithm may have, in errors of direct convolution: 4.9 is the
+/// largest that was measured.
 const LARGEST_RATIO: f64 = 8.0;
+/// The same for the forms of more outputs that only inference has: 9.5 was measured with six
+/// outputs, 7.3 with five.
+const LARGEST_RATIO_OF_INFERENCE: f64 = 14.0;
 
-/// Numbers from -1 to 1, or the larger of those and 0, as after a ReLU.
+/// Numbers from -1 to 1, or the larger of those and 0, as after a ReLU. All are f32, so that the
+/// kernels read what the truth is made of.
 fn numbers(len: usize, purpose: u32, positive: bool) -> Vec<f64> {
     let stream = Stream { seed: 1, purpose, step: 0 };
     let signed = (0..len as u64).map(|i| f64::from(2.0 * stream.uniform(i) - 1.0));
     signed.map(|x| if positive { x.max(0.0) } else { x }).collect()
 }
 
-type Pass = fn(&Conv2d, &Buffer, &Buffer, &mut Buffer);
+type Function = fn(&Conv2d, &Buffer, &Buffer, &mut Buffer);
 
-/// A pass, its two operands and the length of its result.
-fn passes(g: &Conv2d) -> [(&'static str, Pass, [Vec<f64>; 2], usize); 3] {
+/// A pass, its two operands, the length of its result and the error that it may have.
+struct Pass {
+    name: &'static str,
+    function: Function,
+    operands: [Vec<f64>; 2],
+    len: usize,
+    largest_ratio: f64,
+}
+
+fn passes(g: &Conv2d) -> [Pass; 4] {
     let x = numbers(g.input_len(), 1, true);
     let w = numbers(g.weight_len(), 2, false);
     let dy = numbers(g.output_len(), 3, false);
+    let pass = |name, function, operands, len| Pass {
+        name,
+        function,
+        operands,
+        len,
+        largest_ratio: LARGEST_RATIO,
+    };
     [
-        ("forward", conv2d_forward as Pass, [x.clone(), w.clone()], g.output_len()),
-        ("input gradient", conv2d_backward_input as Pass, [dy.clone(), w], g.input_len()),
-        ("weight gradient", conv2d_backward_weight as Pass, [x, dy], g.weight_len()),
+        pass("forward", conv2d_forward, [x.clone(), w.clone()], g.output_len()),
+        Pass {
+            largest_ratio: LARGEST_RATIO_OF_INFERENCE,
+            ..pass("inference", one_layer::infer, [x.clone(), w.clone()], g.output_len())
+        },
+        pass("input gradient", conv2d_backward_input, [dy.clone(), w], g.input_len()),
+        pass("weight gradient", conv2d_backward_weight, [x, dy], g.weight_len()),
     ]
 }
 
-fn run(device: Device, g: &Conv2d, pass: Pass, operands: &[Vec<f64>; 2], len: usize) -> Vec<f64> {
-    let [a, b] = [&operands[0], &operands[1]].map(|x| Buffer::from_slice(device, x));
-    let mut result = Buffer::zeros(device, len);
-    pass(g, &a, &b, &mut result);
+fn run(device: Device, g: &Conv2d, pass: &Pass) -> Vec<f64> {
+    let [a, b] = pass.operands.each_ref().map(|x| Buffer::from_slice(device, x));
+    let mut result = Buffer::zeros(device, pass.len);
+    (pass.function)(g, &a, &b, &mut result);
     result.to_vec()
 }
 
@@ -52,9 +79,12 @@ fn relative_error(found: &[f64], truth: &[f64]) -> f64 {
 #[test]
 fn errors_on_the_reference_network() {
     println!("{:24} {:>10} {:>10} {:>7}", "", "direct", "Winograd", "ratio");
-    for (name, side, in_channels, out_channels) in
-        [("conv2", 26, 32, 32), ("conv3", 12, 32, 64), ("conv4", 10, 64, 64), ("conv5", 4, 64, 128)]
-    {
+    for (name, side, in_channels, out_channels, outputs) in [
+        ("conv2", 26, 32, 32, 6),
+        ("conv3", 12, 32, 64, 5),
+        ("conv4", 10, 64, 64, 4),
+        ("conv5", 4, 64, 128, 2),
+    ] {
         let g = Conv2d {
             images: 2,
             height: side,
@@ -67,16 +97,15 @@ fn errors_on_the_reference_network() {
             padding: 0,
         };
         assert_ne!(algorithm(&g), Algorithm::Direct, "{name}");
-        for (pass_name, pass, operands, len) in passes(&g) {
-            // What the kernels read are the numbers rounded to f32; so must the truth.
-            let rounded = operands.map(|x| x.iter().map(|&x| f64::from(x as f32)).collect());
-            let truth = run(Device::Reference, &g, pass, &rounded, len);
-            let fast = relative_error(&run(Device::Cpu, &g, pass, &rounded, len), &truth);
-            let direct = with_direct_convolution(|| run(Device::Cpu, &g, pass, &rounded, len));
+        assert_eq!(inference_algorithm(&g), Algorithm::Winograd(outputs), "{name}");
+        for pass in passes(&g) {
+            let truth = run(Device::Reference, &g, &pass);
+            let fast = relative_error(&run(Device::Cpu, &g, &pass), &truth);
+            let direct = with_direct_convolution(|| run(Device::Cpu, &g, &pass));
             let direct = relative_error(&direct, &truth);
             let ratio = fast / direct;
-            println!("{name} {pass_name:18} {direct:10.1e} {fast:10.1e} {ratio:7.1}");
-            assert!(ratio <= LARGEST_RATIO, "{name} {pass_name}: {fast:e} to {direct:e}");
+            println!("{name} {:18} {direct:10.1e} {fast:10.1e} {ratio:7.1}", pass.name);
+            assert!(ratio <= pass.largest_ratio, "{name} {}: {fast:e} to {direct:e}", pass.name);
         }
     }
 }

@@ -4,7 +4,7 @@ use toile_kernels::geometry::{
     Augment, BatchNorm, Channels, Conv2d, ConvBlock, ConvPool, CrossEntropy, Dropout, Gather, Gemm,
     Mix, NO_GRADIENT, Pool2d,
 };
-use toile_kernels::{Algorithm, algorithm};
+use toile_kernels::{Algorithm, algorithm, inference_algorithm};
 
 use super::{Data, Fill, Random};
 
@@ -133,6 +133,15 @@ pub fn random_conv2d(r: &mut Random) -> Conv2d {
 /// Geometries that the table gives to Winograd's algorithm: both forms, tiles that fit and tiles
 /// that reach beyond the image.
 pub fn random_winograd(r: &mut Random) -> Conv2d {
+    random_tiled(r, |g| algorithm(g) != Algorithm::Direct)
+}
+
+/// The same for the forms that only inference has.
+pub fn random_larger_winograd(r: &mut Random) -> Conv2d {
+    random_tiled(r, |g| matches!(inference_algorithm(g), Algorithm::Winograd(5 | 6)))
+}
+
+fn random_tiled(r: &mut Random, wanted: impl Fn(&Conv2d) -> bool) -> Conv2d {
     loop {
         let g = Conv2d {
             images: r.images(),
@@ -145,8 +154,7 @@ pub fn random_winograd(r: &mut Random) -> Conv2d {
             stride: 1,
             padding: r.pick(&[0, 0, 1, 2]),
         };
-        let fits = g.fault().is_none() && g.multiply_adds() <= 1_000_000;
-        if fits && algorithm(&g) != Algorithm::Direct {
+        if g.fault().is_none() && g.multiply_adds() <= 1_000_000 && wanted(&g) {
             return g;
         }
     }

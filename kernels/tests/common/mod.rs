@@ -3,6 +3,7 @@
 pub mod geometries;
 #[cfg(feature = "gpu")]
 pub mod on_gpu;
+pub mod one_layer;
 
 use toile_kernels::rng::Stream;
 use toile_kernels::threads::Workers;
@@ -163,7 +164,7 @@ fn wide(buffer: &Buffer) -> Vec<f64> {
     }
 }
 
-type Kernel<T> = Box<dyn Fn(&[T], &mut [T]) + Sync>;
+pub type Kernel<T> = Box<dyn Fn(&[T], &mut [T]) + Sync>;
 
 /// One kernel, one geometry, and operands.
 pub struct Call {

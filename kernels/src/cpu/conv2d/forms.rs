@@ -9,14 +9,11 @@
 //! dd = B [(G g) ⊙ (A dy)]        dg = Gᵀ [(Bᵀ d) ⊙ (A dy)]
 //! ```
 //!
-//! Two dimensions are one applied to columns and then to rows. The matrices come from the points
-//! 0, 1, -1, 2, -2 and infinity by the construction of Toom and Cook; a test derives the
-//! identities again.
+//! Two dimensions are one applied to columns and then to rows. The matrices come from points by
+//! the construction of Toom and Cook; a test derives the identities again. The more points, the
+//! fewer products and the larger the matrices' numbers, and so the error: forms of five and six
+//! outputs serve inference alone and have no gradients.
 
-use std::marker::PhantomData;
-use std::mem::MaybeUninit;
-
-use crate::cpu::finish::FinishVector;
 use crate::cpu::simd::Simd;
 
 /// A linear map of `FROM` numbers to `TO` numbers, in all lanes at once.
@@ -25,7 +22,7 @@ pub(super) trait Line<const FROM: usize, const TO: usize> {
     fn apply<S: Simd>(s: S, x: [S::V; FROM]) -> [S::V; TO];
 }
 
-/// The six transforms of a form with `M` outputs from `T` inputs.
+/// The transforms of a form with `M` outputs from `T` inputs.
 pub(super) trait Form<const T: usize, const M: usize> {
     /// Bᵀ d
     type Input: Line<T, T>;
@@ -33,6 +30,10 @@ pub(super) trait Form<const T: usize, const M: usize> {
     type Output: Line<T, M>;
     /// G g
     type Weight: Line<3, T>;
+}
+
+/// The transforms for the gradients, of a form that serves training.
+pub(super) trait Gradients<const T: usize, const M: usize>: Form<T, M> {
     /// A y, the adjoint of `Output`
     type OutputGradient: Line<M, T>;
     /// B v, the adjoint of `Input`
@@ -42,11 +43,9 @@ pub(super) trait Form<const T: usize, const M: usize> {
 }
 
 macro_rules! lines {
-    ($(#[$doc:meta])* $form:ident: $inputs:literal => $outputs:literal;
+    ($face:ident<$inputs:literal, $outputs:literal> for $form:ident;
      $($line:ident $name:ident: $from:literal => $to:literal, |$s:ident, $x:pat_param| $body:block)*) => {
-        $(#[$doc])*
-        pub(super) struct $form;
-        impl Form<$inputs, $outputs> for $form {
+        impl $face<$inputs, $outputs> for $form {
             $(type $line = $name;)*
         }
         $(pub(super) struct $name;
@@ -57,9 +56,11 @@ macro_rules! lines {
     };
 }
 
+/// Two outputs from four inputs: points 0, 1, -1, infinity.
+pub(super) struct Two;
+
 lines! {
-    /// Two outputs from four inputs: points 0, 1, -1, infinity.
-    Two: 4 => 2;
+    Form<4, 2> for Two;
     Input Input2: 4 => 4, |s, [d0, d1, d2, d3]| {
         [s.sub(d0, d2), s.add(d1, d2), s.sub(d2, d1), s.sub(d1, d3)]
     }
@@ -71,6 +72,10 @@ lines! {
         let ends = s.add(g0, g2);
         [g0, s.mul(half, s.add(ends, g1)), s.mul(half, s.sub(ends, g1)), g2]
     }
+}
+
+lines! {
+    Gradients<4, 2> for Two;
     OutputGradient OutputGradient2: 2 => 4, |s, [y0, y1]| {
         [y0, s.add(y0, y1), s.sub(y0, y1), s.sub(s.splat(0.0), y1)]
     }
@@ -84,9 +89,11 @@ lines! {
     }
 }
 
+/// Four outputs from six inputs: points 0, 1, -1, 2, -2, infinity.
+pub(super) struct Four;
+
 lines! {
-    /// Four outputs from six inputs: points 0, 1, -1, 2, -2, infinity.
-    Four: 6 => 4;
+    Form<6, 4> for Four;
     Input Input4: 6 => 6, |s, [d0, d1, d2, d3, d4, d5]| {
         let (two, four) = (s.splat(2.0), s.splat(4.0));
         let (minus_two, minus_four, minus_five) = (s.splat(-2.0), s.splat(-4.0), s.splat(-5.0));
@@ -123,6 +130,10 @@ lines! {
             g2,
         ]
     }
+}
+
+lines! {
+    Gradients<6, 4> for Four;
     OutputGradient OutputGradient4: 4 => 6, |s, [y0, y1, y2, y3]| {
         let four = s.splat(4.0);
         let (even, odd) = (s.add(y0, y2), s.add(y1, y3));
@@ -164,119 +175,116 @@ lines! {
     }
 }
 
-/// A kernel that applies the map `L`.
-pub(super) struct Through<K, L, const FROM: usize, const TO: usize> {
-    /// What is mapped and where it goes.
-    pub kernel: K,
-    line: PhantomData<L>,
-}
+/// Five outputs from seven inputs: points 0, 1, -1, 2, -2, 1/2, infinity.
+pub(super) struct Five;
 
-/// `kernel` through the map `L`.
-pub(super) fn through<L: Line<FROM, TO>, K, const FROM: usize, const TO: usize>(
-    kernel: K,
-) -> Through<K, L, FROM, TO> {
-    Through { kernel, line: PhantomData }
-}
-
-/// A square of vectors in memory: where the first lies, and the steps to the next row and column.
-#[derive(Clone, Copy)]
-pub(super) struct Square {
-    pub start: *mut f32,
-    pub row: usize,
-    pub column: usize,
-}
-
-impl Square {
-    /// A square that is only read.
-    pub fn read_only(start: *const f32, row: usize, column: usize) -> Square {
-        Square { start: start.cast_mut(), row, column }
+lines! {
+    Form<7, 5> for Five;
+    Input Input5: 7 => 7, |s, [d0, d1, d2, d3, d4, d5, d6]| {
+        let (two, four) = (s.splat(2.0), s.splat(4.0));
+        let (minus_two, minus_four, minus_five) = (s.splat(-2.0), s.splat(-4.0), s.splat(-5.0));
+        let minus_half = s.splat(-0.5);
+        // What the point 1/2 adds to the six points of `Input4`, which follow.
+        let [e0, e1, e2, e3, e4, e5] =
+            [(d0, d1), (d1, d2), (d2, d3), (d3, d4), (d4, d5), (d5, d6)]
+                .map(|(d, next)| s.fma(minus_half, d, next));
+        let (even, odd) = (s.fma(minus_four, e2, e4), s.fma(minus_four, e1, e3));
+        let (even2, odd2) = (s.sub(e4, e2), s.sub(e3, e1));
+        [
+            s.fma(four, e0, s.fma(minus_five, e2, e4)),
+            s.add(even, odd),
+            s.sub(even, odd),
+            s.fma(two, odd2, even2),
+            s.fma(minus_two, odd2, even2),
+            s.fma(four, d1, s.fma(minus_five, d3, d5)),
+            s.fma(four, e1, s.fma(minus_five, e3, e5)),
+        ]
     }
-
-    /// # Safety
-    /// The square must have this place.
-    #[inline(always)]
-    pub unsafe fn at(self, i: usize, j: usize) -> *mut f32 {
-        // SAFETY: the caller's square lies inside one slice.
-        unsafe { self.start.add(i * self.row + j * self.column) }
+    Output Output5: 7 => 5, |s, [m0, m1, m2, m3, m4, m5, m6]| {
+        let (two, four, eight, sixteen) = (s.splat(2.0), s.splat(4.0), s.splat(8.0), s.splat(16.0));
+        let (sum, difference) = (s.add(m1, m2), s.sub(m1, m2));
+        let (sum2, difference2) = (s.add(m3, m4), s.sub(m3, m4));
+        [
+            s.fma(sixteen, m5, s.add(s.add(m0, sum), sum2)),
+            s.fma(eight, m5, s.fma(two, difference2, difference)),
+            s.fma(four, s.add(sum2, m5), sum),
+            s.fma(two, m5, s.fma(eight, difference2, difference)),
+            s.add(s.fma(sixteen, sum2, sum), s.add(m5, m6)),
+        ]
     }
-}
-
-/// What becomes of a number in the place that it is for.
-pub(super) trait Sink<S: Simd>: Copy {
-    /// The new content of the place that `v` is for.
-    ///
-    /// # Safety
-    /// 16 f32 must be readable at `place`.
-    unsafe fn place(self, s: S, place: *const f32, v: S::V) -> S::V;
-}
-
-/// It takes the place.
-#[derive(Clone, Copy)]
-pub(super) struct Overwrite;
-
-impl<S: Simd> Sink<S> for Overwrite {
-    #[inline(always)]
-    unsafe fn place(self, _: S, _: *const f32, v: S::V) -> S::V {
-        v
+    Weight Weight5: 3 => 7, |s, [g0, g1, g2]| {
+        let (two, half) = (s.splat(2.0), s.splat(0.5));
+        let (ends, ends2) = (s.add(g0, g2), s.fma(s.splat(4.0), g2, g0));
+        [
+            s.mul(s.splat(-0.5), g0),
+            s.mul(s.splat(-1.0 / 3.0), s.add(ends, g1)),
+            s.mul(s.splat(1.0 / 9.0), s.sub(ends, g1)),
+            s.mul(s.splat(1.0 / 36.0), s.fma(two, g1, ends2)),
+            s.mul(s.splat(-1.0 / 60.0), s.fma(s.splat(-2.0), g1, ends2)),
+            s.mul(s.splat(1.0 / 45.0), s.fma(two, g0, s.fma(half, g2, g1))),
+            g2,
+        ]
     }
 }
 
-/// It is added to what is there.
-#[derive(Clone, Copy)]
-pub(super) struct Add;
+/// Six outputs from eight inputs: points 0, 1, -1, 2, -2, 1/2, -1/2, infinity.
+pub(super) struct Six;
 
-impl<S: Simd> Sink<S> for Add {
-    #[inline(always)]
-    unsafe fn place(self, s: S, place: *const f32, v: S::V) -> S::V {
-        // SAFETY: the caller guarantees it.
-        s.add(unsafe { s.load(place) }, v)
+lines! {
+    Form<8, 6> for Six;
+    Input Input6: 8 => 8, |s, [d0, d1, d2, d3, d4, d5, d6, d7]| {
+        let (two, half) = (s.splat(2.0), s.splat(0.5));
+        let (minus_two, minus_half) = (s.splat(-2.0), s.splat(-0.5));
+        let (minus_four, minus_quarter) = (s.splat(-4.0), s.splat(-0.25));
+        let (middle, minus_middle, minus_ones) =
+            (s.splat(5.25), s.splat(-5.25), s.splat(-4.25));
+        let (d42, d64, d31, d53) = (s.sub(d4, d2), s.sub(d6, d4), s.sub(d3, d1), s.sub(d5, d3));
+        let even = s.fma(minus_ones, d4, s.add(d2, d6));
+        let odd = s.fma(minus_ones, d3, s.add(d1, d5));
+        let (even2, odd2) = (s.fma(minus_quarter, d42, d64), s.fma(minus_quarter, d31, d53));
+        let (even_half, odd_half) = (s.fma(minus_four, d42, d64), s.fma(minus_four, d31, d53));
+        [
+            s.fma(middle, d42, s.sub(d0, d6)),
+            s.add(even, odd),
+            s.sub(even, odd),
+            s.fma(two, odd2, even2),
+            s.fma(minus_two, odd2, even2),
+            s.fma(half, odd_half, even_half),
+            s.fma(minus_half, odd_half, even_half),
+            s.fma(minus_middle, d53, s.sub(d7, d1)),
+        ]
     }
-}
-
-impl<S: Simd> Sink<S> for FinishVector<S::V> {
-    #[inline(always)]
-    unsafe fn place(self, s: S, _: *const f32, v: S::V) -> S::V {
-        self.apply(s, v)
+    Output Output6: 8 => 6, |s, [m0, m1, m2, m3, m4, m5, m6, m7]| {
+        let (two, four, eight) = (s.splat(2.0), s.splat(4.0), s.splat(8.0));
+        let (sixteen, thirty_two) = (s.splat(16.0), s.splat(32.0));
+        let (sum, difference) = (s.add(m1, m2), s.sub(m1, m2));
+        let (sum2, difference2) = (s.add(m3, m4), s.sub(m3, m4));
+        let (sum_half, difference_half) = (s.add(m5, m6), s.sub(m5, m6));
+        [
+            s.fma(thirty_two, sum_half, s.add(s.add(m0, sum), sum2)),
+            s.fma(sixteen, difference_half, s.fma(two, difference2, difference)),
+            s.fma(eight, sum_half, s.fma(four, sum2, sum)),
+            s.fma(four, difference_half, s.fma(eight, difference2, difference)),
+            s.fma(two, sum_half, s.fma(sixteen, sum2, sum)),
+            s.add(s.fma(thirty_two, difference2, difference), s.add(difference_half, m7)),
+        ]
     }
-}
-
-/// Applies a map to the columns of `from` and then to the rows of what this gives, and puts the
-/// result to `to` by way of `sink`.
-///
-/// # Safety
-/// `FROM` by `FROM` vectors of `from` must be readable, `TO` by `TO` of `to` writable.
-#[inline(always)]
-pub(super) unsafe fn both_ways<L: Line<FROM, TO>, S: Simd, const FROM: usize, const TO: usize>(
-    s: S,
-    from: Square,
-    to: Square,
-    sink: impl Sink<S>,
-) {
-    // Left without initial values: to write these would cost a third of the transform.
-    let mut half = [const { [const { MaybeUninit::<S::V>::uninit() }; FROM] }; TO];
-    for j in 0..FROM {
-        let mut column = [s.splat(0.0); FROM];
-        for (i, column) in column.iter_mut().enumerate() {
-            // SAFETY: the caller guarantees the places of both squares.
-            *column = unsafe { s.load(from.at(i, j)) };
-        }
-        for (half, value) in half.iter_mut().zip(L::apply(s, column)) {
-            half[j].write(value);
-        }
-    }
-    for (i, half) in half.iter().enumerate() {
-        let mut row = [s.splat(0.0); FROM];
-        for (row, half) in row.iter_mut().zip(half) {
-            // SAFETY: the loop above wrote every column of every row.
-            *row = unsafe { half.assume_init() };
-        }
-        for (j, value) in L::apply(s, row).into_iter().enumerate() {
-            // SAFETY: as above.
-            unsafe {
-                let to = to.at(i, j);
-                s.store(to, sink.place(s, to, value));
-            }
-        }
+    Weight Weight6: 3 => 8, |s, [g0, g1, g2]| {
+        let (two, minus_two, four) = (s.splat(2.0), s.splat(-2.0), s.splat(4.0));
+        let minus_two_ninths = s.splat(-2.0 / 9.0);
+        let (ninetieth, hundred_eightieth) = (s.splat(1.0 / 90.0), s.splat(1.0 / 180.0));
+        let ends = s.add(g0, g2);
+        let (ends2, ends_half) = (s.fma(four, g2, g0), s.fma(four, g0, g2));
+        [
+            g0,
+            s.mul(minus_two_ninths, s.add(ends, g1)),
+            s.mul(minus_two_ninths, s.sub(ends, g1)),
+            s.mul(ninetieth, s.fma(two, g1, ends2)),
+            s.mul(ninetieth, s.fma(minus_two, g1, ends2)),
+            s.mul(hundred_eightieth, s.fma(two, g1, ends_half)),
+            s.mul(hundred_eightieth, s.fma(minus_two, g1, ends_half)),
+            g2,
+        ]
     }
 }
 
@@ -318,8 +326,7 @@ mod tests {
         }
     }
 
-    /// Every product of unit vectors d and g must come out as d ⋆ g, and the three gradient
-    /// transforms must be the transposes of the others: that is all there is to a form.
+    /// Every product of unit vectors d and g must come out as d ⋆ g.
     fn check<F: Form<T, M>, const T: usize, const M: usize>() {
         let s = Portable;
         let input = matrix(T, |d| numbers(F::Input::apply(s, vectors(d))));
@@ -334,11 +341,18 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The gradient transforms must be the transposes of the others.
+    fn check_gradients<F: Gradients<T, M>, const T: usize, const M: usize>() {
+        let s = Portable;
+        let input = matrix(T, |d| numbers(F::Input::apply(s, vectors(d))));
+        let input_gradient = matrix(T, |v| numbers(F::InputGradient::apply(s, vectors(v))));
+        assert_adjoint("input", &input, &input_gradient);
         let output = matrix(T, |m| numbers::<M>(F::Output::apply(s, vectors(m))));
         let output_gradient = matrix(M, |y| numbers(F::OutputGradient::apply(s, vectors(y))));
         assert_adjoint("output", &output, &output_gradient);
-        let input_gradient = matrix(T, |v| numbers(F::InputGradient::apply(s, vectors(v))));
-        assert_adjoint("input", &input, &input_gradient);
+        let weight = matrix(3, |g| numbers(F::Weight::apply(s, vectors(g))));
         let weight_gradient = matrix(T, |u| numbers(F::WeightGradient::apply(s, vectors(u))));
         assert_adjoint("weight", &weight, &weight_gradient);
     }
@@ -346,10 +360,22 @@ mod tests {
     #[test]
     fn two_outputs() {
         check::<Two, 4, 2>();
+        check_gradients::<Two, 4, 2>();
     }
 
     #[test]
     fn four_outputs() {
         check::<Four, 6, 4>();
+        check_gradients::<Four, 6, 4>();
+    }
+
+    #[test]
+    fn five_outputs() {
+        check::<Five, 7, 5>();
+    }
+
+    #[test]
+    fn six_outputs() {
+        check::<Six, 8, 6>();
     }
 }

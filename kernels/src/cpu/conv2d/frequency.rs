@@ -39,16 +39,15 @@ impl Products<'_> {
         assert_eq!(self.left.len(), left.len(), "the left operand's size");
         assert_eq!(self.right.len(), panels * panel_len, "the weights' size");
         assert_eq!(self.to.len(), to.len(), "the result's size");
-        let single = left.tiles == 1 && left.frequencies.is_multiple_of(FREQUENCIES_TOGETHER);
+        // Of a single tile several frequencies at a time; those that are left over one by one.
+        let single = if left.tiles == 1 { left.frequencies } else { 0 };
+        let single = single - single % FREQUENCIES_TOGETHER;
         for panel in 0..panels {
-            if single {
-                for frequency in (0..left.frequencies).step_by(FREQUENCIES_TOGETHER) {
-                    // SAFETY: the operands' sizes were checked above.
-                    unsafe { self.single::<S, FREQUENCIES_TOGETHER, NV>(s, panel, frequency) };
-                }
-                continue;
+            for frequency in (0..single).step_by(FREQUENCIES_TOGETHER) {
+                // SAFETY: the operands' sizes were checked above.
+                unsafe { self.single::<S, FREQUENCIES_TOGETHER, NV>(s, panel, frequency) };
             }
-            for frequency in 0..left.frequencies {
+            for frequency in single..left.frequencies {
                 let mut first = 0;
                 for rows in heights(left.tiles, S::TILE_ROWS.min(self.tile_rows)) {
                     // SAFETY: the operands' sizes were checked above.

@@ -1,13 +1,15 @@
 //! Convolution: two algorithms behind one face, and the menu's passes over a batch.
 //!
-//! [`algorithm`] is the table that says which convolution is computed how: a function of the
-//! geometry alone, so it is the same on every instruction set and any number of threads.
+//! [`algorithm`] is the table that says which convolution is computed how, and
+//! [`inference_algorithm`] that of networks that only answer: functions of the geometry alone, so
+//! they are the same on every instruction set and any number of threads.
 
 mod direct;
 mod forms;
 mod frame;
 mod frequency;
 mod tiles;
+mod transform;
 mod weights;
 mod winograd;
 
@@ -32,9 +34,23 @@ pub enum Algorithm {
     Winograd(usize),
 }
 
-/// The algorithm for a geometry: the one with the fewest multiply-adds a channel.
+/// The algorithm for a geometry, forward and for the gradients: the one with the fewest
+/// multiply-adds a channel.
 #[must_use]
 pub fn algorithm(g: &Conv2d) -> Algorithm {
+    fewest_products(g, &[2, 4])
+}
+
+/// The algorithm where a network only answers: the same choice among more forms, since no gradient
+/// is asked for and rounding errors of one pass add up no further.
+#[must_use]
+pub fn inference_algorithm(g: &Conv2d) -> Algorithm {
+    fewest_products(g, &[2, 4, 5, 6])
+}
+
+/// The first of direct convolution and tiles of `forms` output pixels that none takes fewer
+/// multiply-adds than.
+fn fewest_products(g: &Conv2d, forms: &[usize]) -> Algorithm {
     let blocks = |channels: usize| channels.is_multiple_of(LANES);
     let fits = (g.kernel_height, g.kernel_width, g.stride) == (3, 3, 1)
         && blocks(g.in_channels())
@@ -42,16 +58,15 @@ pub fn algorithm(g: &Conv2d) -> Algorithm {
     if !fits || direct_only() {
         return Algorithm::Direct;
     }
-    let products = |outputs: usize| {
+    let mut best = (9 * g.out_pixels(), Algorithm::Direct);
+    for &outputs in forms {
         let tiles = g.out_height().div_ceil(outputs) * g.out_width().div_ceil(outputs);
-        tiles * (outputs + 2) * (outputs + 2)
-    };
-    let direct = 9 * g.out_pixels();
-    match (products(2), products(4)) {
-        (two, four) if four < two && four < direct => Algorithm::Winograd(4),
-        (two, _) if two < direct => Algorithm::Winograd(2),
-        _ => Algorithm::Direct,
+        let products = tiles * (outputs + 2) * (outputs + 2);
+        if products < best.0 {
+            best = (products, Algorithm::Winograd(outputs));
+        }
     }
+    best.1
 }
 
 /// What the weight gradient of some images is summed up in.
@@ -73,7 +88,16 @@ pub(super) enum Convolution {
 
 impl Convolution {
     pub fn new(isa: Isa, g: &Conv2d) -> Convolution {
-        match algorithm(g) {
+        Convolution::by(algorithm(g), isa, g)
+    }
+
+    /// One that only goes forward.
+    pub fn for_inference(isa: Isa, g: &Conv2d) -> Convolution {
+        Convolution::by(inference_algorithm(g), isa, g)
+    }
+
+    fn by(algorithm: Algorithm, isa: Isa, g: &Conv2d) -> Convolution {
+        match algorithm {
             Algorithm::Direct => Convolution::Direct(Direct::new(isa, g)),
             Algorithm::Winograd(outputs) => Convolution::Winograd(Winograd::new(isa, g, outputs)),
         }

@@ -6,7 +6,8 @@
 
 use std::mem::MaybeUninit;
 
-use super::forms::{Add, Line, Overwrite, Sink, Square, Through, both_ways};
+use super::forms::Line;
+use super::transform::{Add, Overwrite, Sink, Square, Through, both_ways};
 use crate::cpu::finish::Finish;
 use crate::cpu::simd::{Kernel, LANES, Simd};
 use crate::geometry::Conv2d;
@@ -14,7 +15,7 @@ use crate::geometry::Conv2d;
 /// How the images of a convolution are cut into tiles.
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct Tiling {
-    /// M, output pixels of a tile in each direction: 2 or 4.
+    /// M, output pixels of a tile in each direction: 2, 4, 5 or 6.
     pub outputs: usize,
     /// Rows of tiles of an image.
     pub rows: usize,
@@ -142,9 +143,9 @@ impl Spectrum {
     }
 }
 
-/// The largest square of a tile, for one that is copied: 6 by 6 vectors.
+/// The square of a tile that is copied.
 #[repr(align(64))]
-struct Copied([f32; 36 * LANES]);
+struct Copied<const SIDE: usize>([[[f32; LANES]; SIDE]; SIDE]);
 
 /// Squares of images to frequencies, [`Through`] a transform.
 pub(super) struct ToFrequencies<'a> {
@@ -167,7 +168,6 @@ impl<L: Line<FROM, TO>, const FROM: usize, const TO: usize> Kernel
         let ToFrequencies { tiling, images, layout, from_memory, spectrum, to } = self.kernel;
         layout.check(tiling, images.len(), spectrum, to.len());
         assert_eq!(spectrum.frequencies, TO * TO, "the transform's frequencies");
-        assert!(FROM <= 6, "a larger square than can be copied");
         let (row_len, channels) = (layout.row_len(), layout.channels);
         let step = spectrum.frequency_step();
         for tile in 0..spectrum.tiles {
@@ -192,12 +192,9 @@ impl<L: Line<FROM, TO>, const FROM: usize, const TO: usize> Kernel
                         let from = Square::read_only(from, row_len, channels);
                         both_ways::<L, S, FROM, TO>(s, from, to, Overwrite);
                     } else {
-                        let mut copied = Copied([0.0; 36 * LANES]);
-                        let copy = Square {
-                            start: copied.0.as_mut_ptr(),
-                            row: FROM * LANES,
-                            column: LANES,
-                        };
+                        let mut copied = Copied([[[0.0; LANES]; FROM]; FROM]);
+                        let start = copied.0.as_mut_ptr().cast::<f32>();
+                        let copy = Square { start, row: FROM * LANES, column: LANES };
                         for i in 0..part.size[0] {
                             for j in 0..part.size[1] {
                                 let pixel = s.load(from.add(i * row_len + j * channels));
@@ -278,7 +275,6 @@ impl Target<'_> {
     ) {
         let (row, column) = (self.layout.row_len(), self.layout.channels);
         let [top, left] = self.part.start;
-        assert!(TO <= 6, "a larger square than can be copied");
         // SAFETY: the caller guarantees all places.
         unsafe {
             let start = self.image.add(top * row + left * column);
@@ -287,7 +283,7 @@ impl Target<'_> {
                 return both_ways::<L, S, FROM, TO>(s, from, to, sink);
             }
             // Left without initial values: the transform writes all that is read.
-            let mut copied = MaybeUninit::<Copied>::uninit();
+            let mut copied = MaybeUninit::<Copied<TO>>::uninit();
             let start = copied.as_mut_ptr().cast::<f32>();
             let copy = Square { start, row: TO * LANES, column: LANES };
             both_ways::<L, S, FROM, TO>(s, from, copy, Overwrite);

@@ -1,6 +1,7 @@
 //! Weights at the frequencies of Winograd's algorithm, and their gradient back from there.
 
-use super::forms::{Line, Overwrite, Square, Through, both_ways, through};
+use super::forms::Line;
+use super::transform::{Overwrite, Square, Through, both_ways, through};
 use crate::cpu::isa::Isa;
 use crate::cpu::panels::Panels;
 use crate::cpu::scratch::Scratch;

@@ -14,9 +14,10 @@
 use std::ops::Range;
 
 use super::WeightSums;
-use super::forms::{Form, Four, Two, through};
+use super::forms::{Five, Form, Four, Gradients, Six, Two};
 use super::frequency::{GradientProducts, Products};
 use super::tiles::{FromFrequencies, Images, Spectrum, Tiling, ToFrequencies};
+use super::transform::through;
 use super::weights::{self, WeightGradient};
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::{Isa, tile_rows_limit};
@@ -43,8 +44,19 @@ pub(in crate::cpu) struct Winograd {
 
 /// Calls the method with the constants of the form in use.
 macro_rules! with_form {
-    ($of:expr, $outputs:expr, $method:ident($($argument:expr),*)) => {
-        match $outputs {
+    ($of:expr, $method:ident($($argument:expr),*)) => {
+        match $of.tiling.outputs {
+            5 => $of.$method::<Five, 7, 5>($($argument),*),
+            6 => $of.$method::<Six, 8, 6>($($argument),*),
+            _ => with_gradients!($of, $method($($argument),*)),
+        }
+    };
+}
+
+/// The same for a form that has gradients.
+macro_rules! with_gradients {
+    ($of:expr, $method:ident($($argument:expr),*)) => {
+        match $of.tiling.outputs {
             2 => $of.$method::<Two, 4, 2>($($argument),*),
             4 => $of.$method::<Four, 6, 4>($($argument),*),
             outputs => unreachable!("no form of {outputs} outputs"),
@@ -96,7 +108,7 @@ impl Winograd {
 
     /// The weights for [`Winograd::forward`].
     pub fn pack_forward(&self, g: &Conv2d, w: &[f32]) -> Panels {
-        with_form!(self, self.tiling.outputs, pack_forward_by(g, w))
+        with_form!(self, pack_forward_by(g, w))
     }
 
     fn pack_forward_by<F: Form<T, M>, const T: usize, const M: usize>(
@@ -109,10 +121,10 @@ impl Winograd {
 
     /// The weights for the input gradient of [`Winograd::backward`].
     pub fn pack_backward(&self, g: &Conv2d, w: &[f32]) -> Panels {
-        with_form!(self, self.tiling.outputs, pack_backward_by(g, w))
+        with_gradients!(self, pack_backward_by(g, w))
     }
 
-    fn pack_backward_by<F: Form<T, M>, const T: usize, const M: usize>(
+    fn pack_backward_by<F: Gradients<T, M>, const T: usize, const M: usize>(
         &self,
         g: &Conv2d,
         w: &[f32],
@@ -122,7 +134,7 @@ impl Winograd {
 
     /// y of some images.
     pub fn forward(&self, weights: &[f32], x: &[f32], finish: Finish, y: &mut [f32]) {
-        with_form!(self, self.tiling.outputs, forward_by(weights, x, finish, y));
+        with_form!(self, forward_by(weights, x, finish, y));
     }
 
     /// Output rows `rows` of one image, from a multiple of the tiles' rows on, of the channels that
@@ -187,10 +199,10 @@ impl Winograd {
     /// The gradients of some images: the sums of the weight gradient, and `dx` with the weights
     /// beside it.
     pub fn backward(&self, dy: &[f32], sums: Option<WeightSums>, dx: Option<(&[f32], &mut [f32])>) {
-        with_form!(self, self.tiling.outputs, backward_by(dy, sums, dx));
+        with_gradients!(self, backward_by(dy, sums, dx));
     }
 
-    fn backward_by<F: Form<T, M>, const T: usize, const M: usize>(
+    fn backward_by<F: Gradients<T, M>, const T: usize, const M: usize>(
         &self,
         dy: &[f32],
         sums: Option<WeightSums>,
@@ -251,10 +263,10 @@ impl Winograd {
 
     /// The weight gradient of what `sums` has added up.
     pub fn finish(&self, sums: &[f32], dw: &mut [f32]) {
-        with_form!(self, self.tiling.outputs, finish_by(sums, dw));
+        with_gradients!(self, finish_by(sums, dw));
     }
 
-    fn finish_by<F: Form<T, M>, const T: usize, const M: usize>(
+    fn finish_by<F: Gradients<T, M>, const T: usize, const M: usize>(
         &self,
         sums: &[f32],
         dw: &mut [f32],

@@ -206,7 +206,7 @@ fn prepare(isa: Isa, layer: &Layer, rest: &[Layer], len: usize) -> (Step, usize,
                 Some(Layer::MaxPool(pool)) if relu => Some(Pool2d { images: 1, ..*pool }),
                 _ => None,
             };
-            let convolution = Convolution::new(isa, &g);
+            let convolution = Convolution::for_inference(isa, &g);
             let weights = convolution.pack_forward(&g, weight);
             let output_len = pool.map_or(g.output_len(), |pool| pool.output_len());
             let taken = usize::from(relu) + usize::from(pool.is_some());

@@ -1,0 +1,124 @@
+//! A short convolution's maps, applied to squares of vectors: to the columns, then to the rows.
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+
+use super::forms::Line;
+use crate::cpu::finish::FinishVector;
+use crate::cpu::simd::Simd;
+
+/// A kernel that applies the map `L`.
+pub(super) struct Through<K, L, const FROM: usize, const TO: usize> {
+    /// What is mapped and where it goes.
+    pub kernel: K,
+    line: PhantomData<L>,
+}
+
+/// `kernel` through the map `L`.
+pub(super) fn through<L: Line<FROM, TO>, K, const FROM: usize, const TO: usize>(
+    kernel: K,
+) -> Through<K, L, FROM, TO> {
+    Through { kernel, line: PhantomData }
+}
+
+/// A square of vectors in memory: where the first lies, and the steps to the next row and column.
+#[derive(Clone, Copy)]
+pub(super) struct Square {
+    pub start: *mut f32,
+    pub row: usize,
+    pub column: usize,
+}
+
+impl Square {
+    /// A square that is only read.
+    pub fn read_only(start: *const f32, row: usize, column: usize) -> Square {
+        Square { start: start.cast_mut(), row, column }
+    }
+
+    /// # Safety
+    /// The square must have this place.
+    #[inline(always)]
+    pub unsafe fn at(self, i: usize, j: usize) -> *mut f32 {
+        // SAFETY: the caller's square lies inside one slice.
+        unsafe { self.start.add(i * self.row + j * self.column) }
+    }
+}
+
+/// What becomes of a number in the place that it is for.
+pub(super) trait Sink<S: Simd>: Copy {
+    /// The new content of the place that `v` is for.
+    ///
+    /// # Safety
+    /// 16 f32 must be readable at `place`.
+    unsafe fn place(self, s: S, place: *const f32, v: S::V) -> S::V;
+}
+
+/// It takes the place.
+#[derive(Clone, Copy)]
+pub(super) struct Overwrite;
+
+impl<S: Simd> Sink<S> for Overwrite {
+    #[inline(always)]
+    unsafe fn place(self, _: S, _: *const f32, v: S::V) -> S::V {
+        v
+    }
+}
+
+/// It is added to what is there.
+#[derive(Clone, Copy)]
+pub(super) struct Add;
+
+impl<S: Simd> Sink<S> for Add {
+    #[inline(always)]
+    unsafe fn place(self, s: S, place: *const f32, v: S::V) -> S::V {
+        // SAFETY: the caller guarantees it.
+        s.add(unsafe { s.load(place) }, v)
+    }
+}
+
+impl<S: Simd> Sink<S> for FinishVector<S::V> {
+    #[inline(always)]
+    unsafe fn place(self, s: S, _: *const f32, v: S::V) -> S::V {
+        self.apply(s, v)
+    }
+}
+
+/// Applies a map to the columns of `from` and then to the rows of what this gives, and puts the
+/// result to `to` by way of `sink`.
+///
+/// # Safety
+/// `FROM` by `FROM` vectors of `from` must be readable, `TO` by `TO` of `to` writable.
+#[inline(always)]
+pub(super) unsafe fn both_ways<L: Line<FROM, TO>, S: Simd, const FROM: usize, const TO: usize>(
+    s: S,
+    from: Square,
+    to: Square,
+    sink: impl Sink<S>,
+) {
+    // Left without initial values: to write these would cost a third of the transform.
+    let mut half = [const { [const { MaybeUninit::<S::V>::uninit() }; FROM] }; TO];
+    for j in 0..FROM {
+        let mut column = [s.splat(0.0); FROM];
+        for (i, column) in column.iter_mut().enumerate() {
+            // SAFETY: the caller guarantees the places of both squares.
+            *column = unsafe { s.load(from.at(i, j)) };
+        }
+        for (half, value) in half.iter_mut().zip(L::apply(s, column)) {
+            half[j].write(value);
+        }
+    }
+    for (i, half) in half.iter().enumerate() {
+        let mut row = [s.splat(0.0); FROM];
+        for (row, half) in row.iter_mut().zip(half) {
+            // SAFETY: the loop above wrote every column of every row.
+            *row = unsafe { half.assume_init() };
+        }
+        for (j, value) in L::apply(s, row).into_iter().enumerate() {
+            // SAFETY: as above.
+            unsafe {
+                let to = to.at(i, j);
+                s.store(to, sink.place(s, to, value));
+            }
+        }
+    }
+}
