@@ -68,7 +68,7 @@ fn odd_networks() {
     let padded = Conv2d { padding: 1, ..Conv2d::new(5, 3) };
     let strided = Conv2d { stride: 2, ..Conv2d::new(16, 2) };
     let by_tiles = |filters| Conv2d { padding: 1, ..Conv2d::new(filters, 3) };
-    let layers: [Vec<Layer>; 6] = [
+    let layers: [Vec<Layer>; 7] = [
         vec![
             BatchNorm::default().into(),
             padded.clone().into(),
@@ -110,6 +110,20 @@ fn odd_networks() {
             Relu {}.into(),
             MaxPool2d::new(3).into(),
             by_tiles(80).into(),
+            Flatten {}.into(),
+        ],
+        // Pools in the registers of six, six and two outputs: a column left over, half a panel.
+        vec![
+            Conv2d::new(16, 2).into(),
+            by_tiles(16).into(),
+            Relu {}.into(),
+            MaxPool2d::new(2).into(),
+            by_tiles(48).into(),
+            Relu {}.into(),
+            MaxPool2d::new(2).into(),
+            by_tiles(16).into(),
+            Relu {}.into(),
+            MaxPool2d::new(2).into(),
             Flatten {}.into(),
         ],
         // What is left of this one is nothing at all.

@@ -22,6 +22,19 @@ pub(super) fn window(g: &Pool2d, row: usize, column: usize) -> usize {
     (row * g.stride() * g.width() + column * g.stride()) * g.channels()
 }
 
+/// The larger of `v` and what was taken before it: where v is a number the comparison decides,
+/// where it is NaN, v is taken.
+#[inline(always)]
+fn greater<S: Simd>(s: S, v: S::V, best: S::V) -> S::V {
+    s.select_eq(v, v, s.max(v, best), v)
+}
+
+/// The maximum of a window of four pixels, like that of [`maximum`].
+#[inline(always)]
+pub(super) fn greatest<S: Simd>(s: S, [first, second, third, fourth]: [S::V; 4]) -> S::V {
+    greater(s, fourth, greater(s, third, greater(s, second, first)))
+}
+
 /// The maximum of the window whose first number is at `first` and its place in the window, in the
 /// lanes of a vector of channels; of the numbers as `finish` makes them. The first of equals is
 /// taken, and a NaN replaces what was taken before it.
@@ -42,9 +55,8 @@ pub(super) fn maximum<S: Simd>(
             let at = first + row * row_len + column * g.channels();
             let (v, here) = (finish.apply(s, s.load_slice(&x[at..])), s.splat(place));
             let larger = s.select_gt(v, best, here, code);
-            // Where v is a number the comparison decides; where it is NaN, v is taken.
             code = s.select_eq(v, v, larger, here);
-            best = s.select_eq(v, v, s.max(v, best), v);
+            best = greater(s, v, best);
             place += 1.0;
         }
     }

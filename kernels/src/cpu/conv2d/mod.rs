@@ -8,6 +8,7 @@ mod direct;
 mod forms;
 mod frame;
 mod frequency;
+mod pooled;
 mod tiles;
 mod transform;
 mod weights;
@@ -20,7 +21,7 @@ use super::isa::{Isa, direct_only};
 use super::panels::{Panels, PanelsView};
 use super::scratch::Scratch;
 use super::simd::LANES;
-use crate::geometry::{Conv2d, SHARD};
+use crate::geometry::{Conv2d, Pool2d, SHARD};
 use crate::threads;
 use direct::Direct;
 use winograd::Winograd;
@@ -91,9 +92,27 @@ impl Convolution {
         Convolution::by(algorithm(g), isa, g)
     }
 
-    /// One that only goes forward.
+    /// One that only goes forward, from what has just been computed.
     pub fn for_inference(isa: Isa, g: &Conv2d) -> Convolution {
-        Convolution::by(inference_algorithm(g), isa, g)
+        match Convolution::by(inference_algorithm(g), isa, g) {
+            Convolution::Winograd(winograd) => {
+                Convolution::Winograd(Winograd { from_memory: false, ..winograd })
+            }
+            direct => direct,
+        }
+    }
+
+    /// One whose output is that of a pool behind it, if it can do that work as well.
+    pub fn pooled(&self, pool: &Pool2d) -> Option<Convolution> {
+        match self {
+            Convolution::Direct(_) => None,
+            Convolution::Winograd(winograd) => winograd.pooled(pool).map(Convolution::Winograd),
+        }
+    }
+
+    /// Whether its output is that of a pool.
+    pub fn is_pooled(&self) -> bool {
+        matches!(self, Convolution::Winograd(winograd) if winograd.pooled)
     }
 
     fn by(algorithm: Algorithm, isa: Isa, g: &Conv2d) -> Convolution {
@@ -123,7 +142,7 @@ impl Convolution {
     pub fn rows_together(&self) -> usize {
         match self {
             Convolution::Direct(_) => 1,
-            Convolution::Winograd(winograd) => winograd.tiling.outputs,
+            Convolution::Winograd(winograd) => winograd.rows_together(),
         }
     }
 

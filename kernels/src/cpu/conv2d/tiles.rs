@@ -46,7 +46,7 @@ impl Tiling {
     }
 
     /// Where the first pixel of a tile lies, and the number of its image.
-    fn place(self, tile: usize) -> (usize, [usize; 2]) {
+    pub fn place(self, tile: usize) -> (usize, [usize; 2]) {
         let (image, place) = (tile / self.tiles(), tile % self.tiles());
         (image, [place / self.columns, place % self.columns].map(|at| at * self.outputs))
     }
@@ -71,7 +71,7 @@ impl Images {
     }
 
     /// Numbers of an image.
-    fn len(self) -> usize {
+    pub fn len(self) -> usize {
         self.size[0] * self.row_len()
     }
 
@@ -90,7 +90,7 @@ impl Images {
 
     /// Checks that `len` numbers and a spectrum are those of as many images, and the spectrum's
     /// own size.
-    fn check(self, tiling: Tiling, len: usize, spectrum: Spectrum, frequencies: usize) {
+    pub(super) fn check(self, tiling: Tiling, len: usize, spectrum: Spectrum, frequencies: usize) {
         assert_eq!(len, spectrum.tiles.div_ceil(tiling.tiles()) * self.len(), "the images' size");
         assert_eq!(spectrum.blocks * LANES, self.channels, "blocks of 16 channels");
         assert_eq!(frequencies, spectrum.len(), "the spectrum's size");
@@ -138,7 +138,7 @@ impl Spectrum {
     }
 
     /// Where the first frequency of a tile lies.
-    fn tile(self, block: usize, tile: usize) -> usize {
+    pub fn tile(self, block: usize, tile: usize) -> usize {
         block * self.block_step() + tile * LANES
     }
 }

@@ -83,6 +83,50 @@ impl<S: Simd> Sink<S> for FinishVector<S::V> {
     }
 }
 
+/// A row of a square of which only the columns are mapped.
+pub(super) type HalfRow<V, const FROM: usize> = [MaybeUninit<V>; FROM];
+
+/// A map of the columns of `from`; it writes all of the rows.
+///
+/// # Safety
+/// `FROM` by `FROM` vectors of `from` must be readable.
+#[inline(always)]
+pub(super) unsafe fn columns<L: Line<FROM, TO>, S: Simd, const FROM: usize, const TO: usize>(
+    s: S,
+    from: Square,
+) -> [HalfRow<S::V, FROM>; TO] {
+    // Left without initial values: to write these would cost a third of the transform.
+    let mut half = [const { [const { MaybeUninit::uninit() }; FROM] }; TO];
+    for j in 0..FROM {
+        let mut column = [s.splat(0.0); FROM];
+        for (i, column) in column.iter_mut().enumerate() {
+            // SAFETY: the caller guarantees the places of the square.
+            *column = unsafe { s.load(from.at(i, j)) };
+        }
+        for (half, value) in half.iter_mut().zip(L::apply(s, column)) {
+            half[j].write(value);
+        }
+    }
+    half
+}
+
+/// A map of a row.
+///
+/// # Safety
+/// The row must be one that [`columns`] wrote.
+#[inline(always)]
+pub(super) unsafe fn row<L: Line<FROM, TO>, S: Simd, const FROM: usize, const TO: usize>(
+    s: S,
+    half: &HalfRow<S::V, FROM>,
+) -> [S::V; TO] {
+    let mut row = [s.splat(0.0); FROM];
+    for (row, half) in row.iter_mut().zip(half) {
+        // SAFETY: the caller guarantees that it was written.
+        *row = unsafe { half.assume_init() };
+    }
+    L::apply(s, row)
+}
+
 /// Applies a map to the columns of `from` and then to the rows of what this gives, and puts the
 /// result to `to` by way of `sink`.
 ///
@@ -95,27 +139,12 @@ pub(super) unsafe fn both_ways<L: Line<FROM, TO>, S: Simd, const FROM: usize, co
     to: Square,
     sink: impl Sink<S>,
 ) {
-    // Left without initial values: to write these would cost a third of the transform.
-    let mut half = [const { [const { MaybeUninit::<S::V>::uninit() }; FROM] }; TO];
-    for j in 0..FROM {
-        let mut column = [s.splat(0.0); FROM];
-        for (i, column) in column.iter_mut().enumerate() {
-            // SAFETY: the caller guarantees the places of both squares.
-            *column = unsafe { s.load(from.at(i, j)) };
-        }
-        for (half, value) in half.iter_mut().zip(L::apply(s, column)) {
-            half[j].write(value);
-        }
-    }
+    // SAFETY: the caller guarantees the places of both squares.
+    let half = unsafe { columns::<L, S, FROM, TO>(s, from) };
     for (i, half) in half.iter().enumerate() {
-        let mut row = [s.splat(0.0); FROM];
-        for (row, half) in row.iter_mut().zip(half) {
-            // SAFETY: the loop above wrote every column of every row.
-            *row = unsafe { half.assume_init() };
-        }
-        for (j, value) in L::apply(s, row).into_iter().enumerate() {
-            // SAFETY: as above.
-            unsafe {
+        // SAFETY: `columns` wrote this row, and the caller guarantees the places.
+        unsafe {
+            for (j, value) in row::<L, S, FROM, TO>(s, half).into_iter().enumerate() {
                 let to = to.at(i, j);
                 s.store(to, sink.place(s, to, value));
             }

@@ -16,6 +16,7 @@ use std::ops::Range;
 use super::WeightSums;
 use super::forms::{Five, Form, Four, Gradients, Six, Two};
 use super::frequency::{GradientProducts, Products};
+use super::pooled::ToPooled;
 use super::tiles::{FromFrequencies, Images, Spectrum, Tiling, ToFrequencies};
 use super::transform::through;
 use super::weights::{self, WeightGradient};
@@ -23,7 +24,7 @@ use crate::cpu::finish::Finish;
 use crate::cpu::isa::{Isa, tile_rows_limit};
 use crate::cpu::panels::{Panels, PanelsView};
 use crate::cpu::scratch::Scratch;
-use crate::geometry::{Conv2d, SHARD};
+use crate::geometry::{Conv2d, Pool2d, SHARD};
 
 /// So many tiles are wanted at once: products of fewer rows would read the weights too often,
 /// and more would leave the cache.
@@ -40,6 +41,8 @@ pub(in crate::cpu) struct Winograd {
     pub outputs: Images,
     /// Whether inputs are likely to be far from the caches.
     pub from_memory: bool,
+    /// Whether the outputs are the maxima of windows of 2 by 2.
+    pub pooled: bool,
 }
 
 /// Calls the method with the constants of the form in use.
@@ -80,7 +83,19 @@ impl Winograd {
             channels: g.out_channels(),
         };
         let tile_rows = tile_rows_limit();
-        Winograd { isa, tile_rows, tiling, inputs, outputs, from_memory: true }
+        Winograd { isa, tile_rows, tiling, inputs, outputs, from_memory: true, pooled: false }
+    }
+
+    /// The same with the maxima of a pool's windows as its outputs, if these are 2 by 2 and no tile
+    /// cuts one.
+    pub fn pooled(&self, pool: &Pool2d) -> Option<Winograd> {
+        let windows = [pool.window_height(), pool.window_width(), pool.stride()] == [2; 3];
+        let size = [pool.out_height(), pool.out_width()];
+        (windows && self.tiling.outputs.is_multiple_of(2)).then_some(Winograd {
+            outputs: Images { size, ..self.outputs },
+            pooled: true,
+            ..*self
+        })
     }
 
     /// How many images are best given to one call.
@@ -94,11 +109,17 @@ impl Winograd {
         [height, width, self.outputs.channels]
     }
 
-    /// The input rows behind the tiles of output rows `rows`.
+    /// How many output rows a row of tiles has.
+    pub fn rows_together(&self) -> usize {
+        self.tiling.outputs / if self.pooled { 2 } else { 1 }
+    }
+
+    /// The input rows behind the tiles of output rows `rows`, which begin with a row of tiles.
     pub fn input_rows(&self, rows: Range<usize>) -> Range<usize> {
-        let (inputs, tile) = (self.inputs, self.tiling.outputs);
-        let end = rows.end.next_multiple_of(tile) + 2 - inputs.padding;
-        rows.start.saturating_sub(inputs.padding)..end.min(inputs.size[0])
+        let (inputs, tile) = (self.inputs, self.rows_together());
+        let [start, end] =
+            [rows.start / tile, rows.end.div_ceil(tile)].map(|row| row * self.tiling.outputs);
+        start.saturating_sub(inputs.padding)..(end + 2 - inputs.padding).min(inputs.size[0])
     }
 
     /// Numbers that a shard sums up for the weight gradient.
@@ -147,12 +168,13 @@ impl Winograd {
         finish: Finish,
         y: &mut [f32],
     ) {
-        let (tiling, outputs) = (self.tiling, self.outputs);
-        assert!(rows.start.is_multiple_of(tiling.outputs), "a part begins inside a tile");
+        let (tile, outputs) = (self.rows_together(), self.outputs);
+        assert!(rows.start.is_multiple_of(tile), "a part begins inside a tile");
         let size = [rows.len(), outputs.size[1]];
+        let first_row = rows.start / tile * self.tiling.outputs;
         let part = Winograd {
-            tiling: Tiling { rows: rows.len().div_ceil(tiling.outputs), ..tiling },
-            inputs: Images { first_row: rows.start, ..self.inputs },
+            tiling: Tiling { rows: rows.len().div_ceil(tile), ..self.tiling },
+            inputs: Images { first_row, ..self.inputs },
             outputs: Images { size, channels: weights.columns, ..outputs },
             ..*self
         };
@@ -186,14 +208,15 @@ impl Winograd {
             to_spectrum: to,
             tile_rows: self.tile_rows,
         });
-        self.isa.run(through::<F::Output, _, T, M>(FromFrequencies {
-            tiling: self.tiling,
-            from: products,
-            spectrum: to,
-            images: y,
-            layout: self.outputs,
-            finish: Some(finish),
-        }));
+        let (tiling, layout) = (self.tiling, self.outputs);
+        let (from, spectrum, images) = (&*products, to, y);
+        if self.pooled {
+            let pooled = ToPooled { tiling, from, spectrum, images, layout, finish };
+            return self.isa.run(through::<F::Output, _, T, M>(pooled));
+        }
+        let finish = Some(finish);
+        let written = FromFrequencies { tiling, from, spectrum, images, layout, finish };
+        self.isa.run(through::<F::Output, _, T, M>(written));
     }
 
     /// The gradients of some images: the sums of the weight gradient, and `dx` with the weights

@@ -105,7 +105,9 @@ impl Inference {
             len = step.output_len;
             // A product of more images at once than the last: what lies between goes to memory.
             let starts = segments.last().is_none_or(|last| match &last.steps[..] {
-                [.., Step { what: What::Conv { after, .. }, .. }] => after.pool.is_some(),
+                [.., Step { what: What::Conv { convolution, after, .. }, .. }] => {
+                    convolution.is_pooled() || after.pool.is_some()
+                }
                 [.., Step { what: What::Dense { .. }, .. }] => false,
                 _ => images_at_once == IMAGES_AT_ONCE,
             });
@@ -210,8 +212,12 @@ fn prepare(isa: Isa, layer: &Layer, rest: &[Layer], len: usize) -> (Step, usize,
             let weights = convolution.pack_forward(&g, weight);
             let output_len = pool.map_or(g.output_len(), |pool| pool.output_len());
             let taken = usize::from(relu) + usize::from(pool.is_some());
-            let after = After { bias: bias.clone(), relu, pool };
             let images = convolution.images_at_once();
+            let (convolution, pool) = match pool.and_then(|pool| convolution.pooled(&pool)) {
+                Some(pooled) => (pooled, None),
+                None => (convolution, pool),
+            };
+            let after = After { bias: bias.clone(), relu, pool };
             (What::Conv { convolution, weights, after }, output_len, images, taken)
         }
         Layer::Dense { weight, bias } => {
