@@ -191,13 +191,13 @@ lines! {
         let (even, odd) = (s.fma(minus_four, e2, e4), s.fma(minus_four, e1, e3));
         let (even2, odd2) = (s.sub(e4, e2), s.sub(e3, e1));
         [
-            s.fma(four, e0, s.fma(minus_five, e2, e4)),
+            s.fma(four, s.sub(e0, e2), even2),
             s.add(even, odd),
             s.sub(even, odd),
             s.fma(two, odd2, even2),
             s.fma(minus_two, odd2, even2),
             s.fma(four, d1, s.fma(minus_five, d3, d5)),
-            s.fma(four, e1, s.fma(minus_five, e3, e5)),
+            s.fma(minus_four, odd2, s.sub(e5, e3)),
         ]
     }
     Output Output5: 7 => 5, |s, [m0, m1, m2, m3, m4, m5, m6]| {

@@ -42,8 +42,8 @@ pub fn algorithm(g: &Conv2d) -> Algorithm {
     fewest_products(g, &[2, 4])
 }
 
-/// The algorithm where a network only answers: the same choice among more forms, since no gradient
-/// is asked for and rounding errors of one pass add up no further.
+/// The algorithm where a network only answers: the same choice among more forms. No gradient is
+/// asked for there, and no rounding error goes on into weights.
 #[must_use]
 pub fn inference_algorithm(g: &Conv2d) -> Algorithm {
     fewest_products(g, &[2, 4, 5, 6])
