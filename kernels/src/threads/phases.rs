@@ -23,31 +23,40 @@ pub(crate) fn workers() -> usize {
     super::count().min(1 + MOST_HELPERS)
 }
 
-/// Calls `work(phase, chunk)` for every chunk of every phase, the phases one after the other.
+/// Calls `worker` on each of a few threads, which go through the chunks of all phases together, the
+/// phases one after the other. A worker takes the same chunks in every call if all come in time.
 ///
 /// # Panics
 /// If there are more than [`MOST_PHASES`].
-pub(crate) fn in_phases(chunks: &[usize], work: impl Fn(usize, usize) + Sync) {
+pub(crate) fn in_phases(chunks: &[usize], worker: impl Fn(Chunks) + Sync) {
     assert!(chunks.len() <= MOST_PHASES, "{} phases", chunks.len());
-    let helpers = workers() - 1;
-    if helpers == 0 {
-        for (phase, &count) in chunks.iter().enumerate() {
-            (0..count).for_each(|chunk| work(phase, chunk));
-        }
-        return;
+    let workers = workers();
+    let phases: [_; MOST_PHASES] =
+        std::array::from_fn(|i| Phase::new(chunks.get(i).copied().unwrap_or_default(), workers));
+    let phases = &phases[..chunks.len()];
+    if workers == 1 {
+        return worker(Chunks { phases, who: 0 });
     }
-    let phases: [_; MOST_PHASES] = std::array::from_fn(|i| {
-        Phase::new(chunks.get(i).copied().unwrap_or_default(), helpers + 1)
-    });
-    let go_through = |who: usize| {
-        for (i, phase) in phases[..chunks.len()].iter().enumerate() {
-            phase.work_off(who, |chunk| work(i, chunk));
+    super::with_helpers(workers - 1, |who| worker(Chunks { phases, who }));
+}
+
+/// The chunks that a worker takes part in.
+pub(crate) struct Chunks<'a> {
+    phases: &'a [Phase],
+    who: usize,
+}
+
+impl Chunks<'_> {
+    /// Calls `work(phase, chunk)` for every chunk that no other worker takes.
+    pub fn work_off(self, mut work: impl FnMut(usize, usize)) {
+        for (i, phase) in self.phases.iter().enumerate() {
+            phase.work_off(self.who, |chunk| work(i, chunk));
         }
-    };
-    super::with_helpers(helpers, go_through);
+    }
 }
 
 /// How far a phase is.
+#[repr(align(128))]
 struct Phase {
     count: usize,
     claims: Claims<{ MOST_HELPERS + 1 }>,
@@ -60,7 +69,7 @@ impl Phase {
     }
 
     /// Does chunks as worker `who` until none is left, and waits until those of others are done.
-    fn work_off(&self, who: usize, work: impl Fn(usize)) {
+    fn work_off(&self, who: usize, mut work: impl FnMut(usize)) {
         while let Some(chunk) = self.claims.claim(who) {
             // Counted as done even if it panics, or the others would wait for ever.
             let _done = Done(&self.done);
@@ -146,14 +155,15 @@ mod tests {
                 let mut numbers = [1.0f32; 8 * 9];
                 let shared = Shared::new(&mut numbers);
                 workers.run(|| {
-                    in_phases(&[8; 8], |phase, chunk| {
+                    let sum = |phase, chunk| {
                         // SAFETY: a phase reads what the last one wrote and writes what follows.
                         let (before, to) = unsafe {
                             let at = (phase + 1) * 8 + chunk;
                             (shared.read(phase * 8..phase * 8 + 8), shared.write(at..at + 1))
                         };
                         to[0] = before.iter().sum();
-                    });
+                    };
+                    in_phases(&[8; 8], |chunks| chunks.work_off(sum));
                 });
                 assert_eq!(numbers[8 * 8..], [8f32.powi(8); 8], "{threads} threads");
             }
@@ -164,7 +174,7 @@ mod tests {
     fn a_panic_ends_the_call() {
         let workers = Workers::new(3).unwrap();
         let faulty = |phase, chunk| assert!((phase, chunk) != (1, 2), "chunk failed");
-        let call = || workers.run(|| in_phases(&[4, 4, 4], faulty));
+        let call = || workers.run(|| in_phases(&[4, 4, 4], |chunks| chunks.work_off(faulty)));
         assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
     }
 }

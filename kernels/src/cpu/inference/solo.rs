@@ -2,9 +2,13 @@
 //! threads take as they come.
 //!
 //! What a chunk leaves on the way, such as the frequencies of its tiles, nobody else reads: it
-//! stays in the cache of its core. Only results of steps pass from one core to another.
+//! stays in the cache of its core. Only results of phases pass from one core to another. Each worker
+//! has all results in memory of its own and copies what it did not compute itself, so a cache line
+//! is shared by the two that write and read it and by nobody else: to write one that both have read
+//! takes several times as long.
 
 use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{After, Pool, Step, What};
 use crate::cpu::conv2d::Convolution;
@@ -40,36 +44,58 @@ struct Phase {
     cut: Cut,
     /// The most chunks that there may be.
     chunks: usize,
+    /// Numbers of the result that each of so many has, the last perhaps fewer.
+    chunk_len: usize,
 }
 
 impl Phase {
     /// The phase of step `i` alone.
     fn new(isa: Isa, i: usize, step: &Step) -> Phase {
-        let (cut, chunks) = match &step.what {
+        let (cut, chunks, chunk_len) = match &step.what {
             What::Conv { convolution, .. } => {
                 let layer = ConvLayer::of(isa, step);
                 let ([height, width, _], panels) = (convolution.output(), layer.weights.count());
+                let ([rows, ..], together) = (layer.output(), layer.rows_together());
+                let numbers = step.output_len / layer.weights.columns * layer.weights.width;
                 if height * width < PIXELS_TO_CUT && panels > 1 {
-                    (Cut::Panels, panels)
+                    (Cut::Panels, panels, numbers)
                 } else {
-                    (Cut::Rows, layer.output()[0].div_ceil(layer.rows_together()))
+                    (Cut::Rows, rows.div_ceil(together), step.output_len / rows * together)
                 }
             }
             What::Dense { weights, .. } => {
-                (Cut::Panels, weights.view().count().div_ceil(PANELS_TOGETHER))
+                let columns = PANELS_TOGETHER * weights.view().width;
+                (Cut::Panels, step.output_len.div_ceil(columns), columns)
             }
-            What::Affine { .. } | What::Relu | What::MaxPool(_) => (Cut::Whole, 1),
+            What::Affine { .. } | What::Relu | What::MaxPool(_) => (Cut::Whole, 1, step.output_len),
         };
-        Phase { steps: i..i + 1, cut: if chunks == 1 { Cut::Whole } else { cut }, chunks }
+        let cut = if chunks == 1 { Cut::Whole } else { cut };
+        Phase { steps: i..i + 1, cut, chunks, chunk_len }
+    }
+}
+
+impl Phase {
+    /// The most numbers that one of `chunks` chunks passes on.
+    fn passed_len(&self, chunks: usize) -> usize {
+        self.chunks.div_ceil(chunks) * self.chunk_len
     }
 }
 
 /// The phases of a network.
 pub(super) struct Plan {
     phases: Vec<Phase>,
-    /// Numbers of the working memory: results by turns in two places.
-    places: [usize; 2],
+    /// Where the result of each step begins in a worker's memory, and where the last ends.
+    places: Vec<usize>,
+    /// Counts the images.
+    turn: AtomicUsize,
 }
+
+/// The most chunks of a phase: one bit each.
+const MOST_CHUNKS: usize = u64::BITS as usize;
+
+/// Numbers between what two chunks pass on: a page, which no prefetcher crosses. Within it, a core
+/// that reads ahead takes lines from the one that is about to write them.
+const APART: usize = 1024;
 
 /// Range `i` of `count` of the numbers `0..len`.
 fn share(len: usize, i: usize, count: usize) -> Range<usize> {
@@ -85,7 +111,7 @@ fn share_by(step: usize, len: usize, i: usize, count: usize) -> Range<usize> {
 impl Plan {
     /// The phases of `steps`.
     pub fn new<'a>(isa: Isa, steps: impl Iterator<Item = &'a Step>) -> Plan {
-        let (mut phases, mut places, mut thin) = (Vec::<Phase>::new(), [0; 2], false);
+        let (mut phases, mut places, mut thin) = (Vec::<Phase>::new(), vec![0], false);
         for (i, step) in steps.enumerate() {
             let phase = Phase::new(isa, i, step);
             match phases.last_mut() {
@@ -102,9 +128,9 @@ impl Plan {
                 _ => phases.push(phase),
             }
             thin = matches!(&step.what, What::Conv { convolution, .. } if convolution.is_thin());
-            places[i % 2] = step.output_len.max(places[i % 2]);
+            places.push(places[i] + step.output_len.next_multiple_of(LANES));
         }
-        Plan { phases, places }
+        Plan { phases, places, turn: AtomicUsize::new(0) }
     }
 
     /// Whether [`Plan::run`] takes so many phases, and there are any.
@@ -121,19 +147,24 @@ impl Plan {
         y: &mut [f32],
     ) {
         let steps: Vec<&Step> = steps.collect();
-        let mut memory = Scratch::new(self.places.iter().sum());
-        let mut memory = memory.write();
-        let (even, odd) = memory.split_at_mut(self.places[0]);
-        let results = [even, odd].map(Shared::new);
-        let run = Run { isa, steps: &steps, x, results, y: Shared::new(y) };
-        let mut chunks = [0; MOST_PHASES];
-        for (chunks, phase) in chunks.iter_mut().zip(&self.phases) {
+        let (mut chunks, mut starts, mut end) = ([0; MOST_PHASES], [0; MOST_PHASES], 0);
+        for (i, phase) in self.phases.iter().enumerate() {
             // Rows between two chunks are read, or computed, by both: no more chunks than workers.
-            let most = if phase.cut == Cut::Rows { workers() } else { phase.chunks };
-            *chunks = phase.chunks.min(most);
+            let most = if phase.cut == Cut::Rows { workers() } else { MOST_CHUNKS };
+            (chunks[i], starts[i]) = (phase.chunks.min(most), end);
+            end += chunks[i] * (phase.passed_len(chunks[i]) + APART);
         }
-        in_phases(&chunks[..self.phases.len()], |phase, chunk| {
-            run.chunk(&self.phases[phase], chunk, chunks[phase]);
+        let mut passed = Scratch::new(end + APART);
+        let mut passed = passed.write();
+        let (passed, y) = (Shared::new(&mut passed), Shared::new(y));
+        let chunks = &chunks[..self.phases.len()];
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let run = Run { isa, plan: self, steps: &steps, chunks, x, passed, starts, turn, y };
+        in_phases(chunks, |all| {
+            let mut results = Scratch::new(self.places[steps.len()]);
+            let mut worker =
+                Worker { results: &mut results.write(), computed: [0; MOST_PHASES], complete: 0 };
+            all.work_off(|phase, chunk| run.chunk(&mut worker, phase, chunk));
         });
     }
 }
@@ -141,108 +172,213 @@ impl Plan {
 /// One image on its way.
 struct Run<'a> {
     isa: Isa,
+    plan: &'a Plan,
     steps: &'a [&'a Step],
+    /// How many chunks each phase has.
+    chunks: &'a [usize],
     x: &'a [f32],
-    /// Of steps with even and with odd numbers.
-    results: [Shared<'a>; 2],
+    /// What passes from worker to worker: results of phases.
+    passed: Shared<'a>,
+    /// Where in `passed` a phase's results begin.
+    starts: [usize; MOST_PHASES],
+    turn: usize,
     y: Shared<'a>,
 }
 
-// A step reads what the step before wrote in an earlier phase or in the same single chunk, and
-// writes elsewhere; the chunks of a phase write ranges that do not overlap. That is what every
-// SAFETY note below rests on; `in_phases` keeps the order.
+/// What a worker knows of the image.
+struct Worker<'a> {
+    /// The results of all steps, as far as it needs them.
+    results: &'a mut [f32],
+    /// Which chunks of each phase it has computed, a bit each.
+    computed: [u64; MOST_PHASES],
+    /// How many phases' results it has, those of the last of them in full.
+    complete: usize,
+}
+
+/// The numbers of a step's result that a chunk computes: some channels of some pixels.
+#[derive(Clone)]
+struct Part {
+    pixels: Range<usize>,
+    columns: Range<usize>,
+    /// Of all columns.
+    channels: usize,
+}
+
+impl Part {
+    /// Where its numbers lie in the result.
+    fn ranges(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let Part { pixels, columns, channels } = self.clone();
+        pixels.map(move |pixel| pixel * channels + columns.start..pixel * channels + columns.end)
+    }
+
+    /// How many there are.
+    fn len(&self) -> usize {
+        self.pixels.len() * self.columns.len()
+    }
+
+    /// Its numbers of a result, a pixel at a time.
+    fn of<'a>(&self, result: &'a [f32]) -> impl Iterator<Item = &'a [f32]> + use<'a> {
+        let Part { pixels, columns, channels } = self.clone();
+        let pixels = &result[pixels.start * channels..pixels.end * channels];
+        pixels.chunks_exact(channels).map(move |pixel| &pixel[columns.clone()])
+    }
+
+    /// The same for writing.
+    fn of_mut<'a>(&self, result: &'a mut [f32]) -> impl Iterator<Item = &'a mut [f32]> + use<'a> {
+        let Part { pixels, columns, channels } = self.clone();
+        let pixels = &mut result[pixels.start * channels..pixels.end * channels];
+        pixels.chunks_exact_mut(channels).map(move |pixel| &mut pixel[columns.clone()])
+    }
+}
+
+// A chunk writes the numbers of its part to `passed` or `y`, and the parts of a phase do not
+// overlap; workers read them when the phase is over, and nobody writes them again. That is what
+// every SAFETY note below rests on; `in_phases` keeps the order.
 impl Run<'_> {
-    /// What goes into step `step`.
-    fn input(&self, step: usize) -> &[f32] {
-        let Some(before) = step.checked_sub(1) else { return self.x };
-        // SAFETY: the step before wrote it, and this step writes elsewhere.
-        unsafe { self.results[before % 2].read(0..self.steps[before].output_len) }
-    }
-
-    /// Numbers `range` of the result of step `step`, for writing.
-    ///
-    /// # Safety
-    /// Only one chunk may ask for them.
-    #[allow(clippy::mut_from_ref, reason = "the caller promises that ranges do not overlap")]
-    unsafe fn output(&self, step: usize, range: Range<usize>) -> &mut [f32] {
-        let result = if step + 1 == self.steps.len() { self.y } else { self.results[step % 2] };
-        // SAFETY: this chunk's alone, as the caller promises.
-        unsafe { result.write(range) }
-    }
-
-    fn chunk(&self, phase: &Phase, chunk: usize, chunks: usize) {
-        let step = phase.steps.end - 1;
-        match &self.steps[step].what {
+    /// The part of a phase's result that a chunk computes.
+    fn part(&self, phase: usize, chunk: usize) -> Part {
+        let (chunks, phase) = (self.chunks[phase], &self.plan.phases[phase]);
+        let step = self.steps[phase.steps.end - 1];
+        match &step.what {
             _ if phase.cut == Cut::Whole => {
-                for step in phase.steps.clone() {
-                    let all = 0..self.steps[step].output_len;
-                    // SAFETY: such a phase has one chunk.
-                    let y = unsafe { self.output(step, all) };
-                    self.steps[step].run(self.isa, 1, self.input(step), y);
-                }
+                Part { pixels: 0..1, columns: 0..step.output_len, channels: step.output_len }
             }
             What::Conv { .. } => {
-                let layer = ConvLayer::of(self.isa, self.steps[step]);
-                let ([rows, ..], panels) = (layer.output(), layer.weights.count());
-                let (mut rows, mut panels) = (0..rows, 0..panels);
+                let layer = ConvLayer::of(self.isa, step);
+                let [height, width, channels] = layer.output();
+                let (mut rows, mut columns) = (0..height, 0..channels);
                 if phase.cut == Cut::Panels {
-                    panels = share_by(1, panels.end, chunk, chunks);
+                    columns = share_by(layer.weights.width, channels, chunk, chunks);
                 } else {
-                    rows = share_by(layer.rows_together(), rows.end, chunk, chunks);
+                    rows = share_by(layer.rows_together(), height, chunk, chunks);
                 }
-                self.convolve(phase.steps.clone(), rows, panels);
+                Part { pixels: rows.start * width..rows.end * width, columns, channels }
             }
+            What::Dense { weights, .. } => {
+                let together = PANELS_TOGETHER * weights.view().width;
+                let columns = share_by(together, step.output_len, chunk, chunks);
+                Part { pixels: 0..1, columns, channels: step.output_len }
+            }
+            What::Affine { .. } | What::Relu | What::MaxPool(_) => unreachable!("never cut"),
+        }
+    }
+
+    /// Where a chunk's numbers lie in `passed`, one after the other. Chunks take turns: a worker
+    /// writes where it read the image before, for that is much faster than to take lines back from
+    /// the one that read them last.
+    fn passed_from(&self, phase: usize, chunk: usize) -> usize {
+        let chunks = self.chunks[phase];
+        let turn = chunk.wrapping_add(self.turn) % chunks;
+        let len = self.plan.phases[phase].passed_len(chunks);
+        self.starts[phase] + APART + turn * (len + APART)
+    }
+
+    /// Copies to a worker what others have computed of a phase that is over.
+    fn complete(&self, worker: &mut Worker, phase: usize) {
+        if worker.complete > phase {
+            return;
+        }
+        worker.complete = phase + 1;
+        let step = self.plan.phases[phase].steps.end - 1;
+        let place = self.plan.places[step];
+        let others = (0..self.chunks[phase]).filter(|i| worker.computed[phase] >> i & 1 == 0);
+        for chunk in others {
+            let part = self.part(phase, chunk);
+            let from = self.passed_from(phase, chunk);
+            // SAFETY: written in an earlier phase.
+            let x = unsafe { self.passed.read(from..from + part.len()) };
+            let x = x.chunks_exact(part.columns.len());
+            self.isa.run(Copy { x, y: part.of_mut(&mut worker.results[place..]) });
+        }
+    }
+
+    fn chunk(&self, worker: &mut Worker, phase: usize, chunk: usize) {
+        if phase > 0 {
+            self.complete(worker, phase - 1);
+        }
+        let part = self.part(phase, chunk);
+        let steps = self.plan.phases[phase].steps.clone();
+        let step = steps.end - 1;
+        match &self.steps[step].what {
+            _ if self.plan.phases[phase].cut == Cut::Whole => {
+                for step in steps {
+                    let (x, y) = self.operands(worker, step);
+                    self.steps[step].run(self.isa, 1, x, y);
+                }
+            }
+            What::Conv { .. } => self.convolve(worker, steps, &part),
             What::Dense { weights, after, .. } => {
-                let weights = weights.view();
-                let panels = share_by(PANELS_TOGETHER, weights.count(), chunk, chunks);
-                let (b, columns, finish) = some(weights, after, panels);
-                // SAFETY: chunks are columns of their own.
-                let y = unsafe { self.output(step, columns) };
+                let (b, finish) = some(weights.view(), after, &part.columns);
+                let (x, y) = self.operands(worker, step);
                 self.isa.run(RowProduct {
-                    a: self.input(step),
+                    a: x,
                     rows: Grid::line(1, b.depth),
                     runs: 1,
                     run_step: 0,
                     run_len: b.depth,
                     b: &b,
                     b_row: 0,
-                    c: y,
+                    c: &mut y[part.columns.clone()],
                     finish,
                     tile_rows: tile_rows_limit(),
                 });
             }
             What::Affine { .. } | What::Relu | What::MaxPool(_) => unreachable!("never cut"),
         }
+        worker.computed[phase] |= 1 << chunk;
+        self.pass(worker, phase, chunk, &part);
     }
 
-    /// Rows `rows` of the result of a convolution, or of two, one after the other, of the channels
-    /// that `panels` give.
-    fn convolve(&self, steps: Range<usize>, rows: Range<usize>, panels: Range<usize>) {
+    /// What goes into step `step` and the place of its result, in a worker's memory.
+    fn operands<'a>(&'a self, worker: &'a mut Worker, step: usize) -> (&'a [f32], &'a mut [f32]) {
+        let (before, rest) = worker.results.split_at_mut(self.plan.places[step]);
+        let x = match step.checked_sub(1) {
+            Some(last) => &before[self.plan.places[last]..][..self.steps[last].output_len],
+            None => self.x,
+        };
+        (x, &mut rest[..self.steps[step].output_len])
+    }
+
+    /// A part of the result of a convolution, or of two, one after the other.
+    fn convolve(&self, worker: &mut Worker, steps: Range<usize>, part: &Part) {
         let (before, step) = (steps.start, steps.end - 1);
         let layer = ConvLayer::of(self.isa, self.steps[step]);
-        let [_, width, channels] = layer.output();
-        let (weights, columns, finish) = some(layer.weights, layer.after, panels);
-        let mut part = Scratch::new(rows.len() * width * weights.columns);
-        let mut part = part.write();
-        if before == step {
-            layer.run(&weights, finish, self.input(step), rows.clone(), &mut part);
-        } else {
+        let width = layer.output()[1];
+        let rows = part.pixels.start / width..part.pixels.end / width;
+        if before < step {
             let first = ConvLayer::of(self.isa, self.steps[before]);
             let between = layer.convolution.input_rows(layer.convolved_rows(&rows));
             let row_len = self.steps[before].output_len / first.output()[0];
-            // An image of which only these rows are written and read.
-            let mut image = Scratch::new(self.steps[before].output_len);
-            let mut image = image.write();
-            let to = &mut image[between.start * row_len..between.end * row_len];
-            first.run(&first.weights, first.after.finish(), self.input(before), between, to);
-            layer.run(&weights, finish, &image, rows.clone(), &mut part);
+            let (x, y) = self.operands(worker, before);
+            let to = &mut y[between.start * row_len..between.end * row_len];
+            first.run(&first.weights, first.after.finish(), x, between, to);
         }
-        // SAFETY: chunks are rows or channels of their own.
-        let y = (rows.start * width..rows.end * width).map(|pixel| unsafe {
-            let start = pixel * channels;
-            self.output(step, start + columns.start..start + columns.end)
-        });
-        self.isa.run(Copy { x: part.chunks_exact(columns.len()), y });
+        let (weights, finish) = some(layer.weights, layer.after, &part.columns);
+        let (x, y) = self.operands(worker, step);
+        if part.columns.len() == part.channels {
+            let y = &mut y[part.pixels.start * part.channels..part.pixels.end * part.channels];
+            return layer.run(&weights, finish, x, rows, y);
+        }
+        let mut packed = Scratch::new(part.pixels.len() * part.columns.len());
+        let mut packed = packed.write();
+        layer.run(&weights, finish, x, rows, &mut packed);
+        self.isa.run(Copy { x: packed.chunks_exact(part.columns.len()), y: part.of_mut(y) });
+    }
+
+    /// Passes what a chunk has computed on: to the other workers or, at last, as the answer.
+    fn pass(&self, worker: &Worker, phase: usize, chunk: usize, part: &Part) {
+        let is_answer = phase + 1 == self.chunks.len();
+        let place = self.plan.places[self.plan.phases[phase].steps.end - 1];
+        let x = part.of(&worker.results[place..]);
+        if is_answer {
+            // SAFETY: this chunk's part.
+            let y = part.ranges().map(|range| unsafe { self.y.write(range) });
+            return self.isa.run(Copy { x, y });
+        }
+        let to = self.passed_from(phase, chunk);
+        // SAFETY: this chunk's part.
+        let y = unsafe { self.passed.write(to..to + part.len()) };
+        self.isa.run(Copy { x, y: y.chunks_exact_mut(part.columns.len()) });
     }
 }
 
@@ -308,8 +444,7 @@ impl ConvLayer<'_> {
     }
 }
 
-/// y = x, slice by slice: all that other cores will read at once, for stores to what they have in
-/// their caches take long one by one.
+/// y = x, slice by slice.
 struct Copy<X, Y> {
     x: X,
     y: Y,
@@ -324,22 +459,20 @@ where
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         for (x, y) in self.x.zip(self.y) {
-            for at in (0..x.len()).step_by(LANES) {
-                s.store_slice(&mut y[at..], s.load_slice(&x[at..]));
+            for (x, y) in x.chunks(LANES).zip(y.chunks_mut(LANES)) {
+                s.store_slice(y, s.load_slice(x));
             }
         }
     }
 }
 
-/// Some panels of a product's weights, its columns, and what follows these.
+/// The panels of a product's weights that give some columns, and what follows these.
 fn some<'a>(
     weights: PanelsView<'a>,
     after: &'a After,
-    panels: Range<usize>,
-) -> (PanelsView<'a>, Range<usize>, Finish<'a>) {
-    let start = panels.start * weights.width;
-    let weights = weights.some(panels);
-    let columns = start..start + weights.columns;
+    columns: &Range<usize>,
+) -> (PanelsView<'a>, Finish<'a>) {
+    let panels = columns.start / weights.width..columns.end.div_ceil(weights.width);
     let finish = Finish { bias: &after.bias[columns.clone()], relu: after.relu };
-    (weights, columns, finish)
+    (weights.some(panels), finish)
 }
