@@ -5,8 +5,8 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// A counter in a pair of cache lines of its own: processors fetch them in pairs.
-#[repr(align(128))]
+/// A counter in a cache line of its own.
+#[repr(align(64))]
 struct Counter(AtomicUsize);
 
 /// The calls `0..count` of a loop, each of which is claimed once. At most `RANGES` workers have

@@ -9,8 +9,6 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::claims::Claims;
-
 /// The most phases that [`in_phases`] takes.
 pub(crate) const MOST_PHASES: usize = 32;
 /// Threads beside the caller: small work has no use for more.
@@ -31,55 +29,110 @@ pub(crate) fn workers() -> usize {
 pub(crate) fn in_phases(chunks: &[usize], worker: impl Fn(Chunks) + Sync) {
     assert!(chunks.len() <= MOST_PHASES, "{} phases", chunks.len());
     let workers = workers();
-    let phases: [_; MOST_PHASES] =
-        std::array::from_fn(|i| Phase::new(chunks.get(i).copied().unwrap_or_default(), workers));
-    let phases = &phases[..chunks.len()];
+    let progress = Progress::new(chunks, workers);
+    let progress = &progress;
     if workers == 1 {
-        return worker(Chunks { phases, who: 0 });
+        return worker(Chunks { progress, who: 0 });
     }
-    super::with_helpers(workers - 1, |who| worker(Chunks { phases, who }));
+    super::with_helpers(workers - 1, |who| worker(Chunks { progress, who }));
 }
 
 /// The chunks that a worker takes part in.
 pub(crate) struct Chunks<'a> {
-    phases: &'a [Phase],
+    progress: &'a Progress<'a>,
     who: usize,
 }
 
 impl Chunks<'_> {
     /// Calls `work(phase, chunk)` for every chunk that no other worker takes.
     pub fn work_off(self, mut work: impl FnMut(usize, usize)) {
-        for (i, phase) in self.phases.iter().enumerate() {
-            phase.work_off(self.who, |chunk| work(i, chunk));
+        let mut others_help = false;
+        for phase in 0..self.progress.chunks.len() {
+            let work = |chunk| work(phase, chunk);
+            others_help = self.progress.work_off(phase, self.who, others_help, work);
         }
     }
 }
 
-/// How far a phase is.
+/// A number for each phase, in cache lines of their own: a worker that has fetched them for one phase
+/// has them for the next. Processors fetch lines in pairs.
 #[repr(align(128))]
-struct Phase {
-    count: usize,
-    claims: Claims<{ MOST_HELPERS + 1 }>,
-    done: AtomicUsize,
+struct Numbers([AtomicUsize; MOST_PHASES]);
+
+impl Numbers {
+    fn new(number: impl Fn(usize) -> usize) -> Numbers {
+        Numbers(std::array::from_fn(|phase| AtomicUsize::new(number(phase))))
+    }
 }
 
-impl Phase {
-    fn new(count: usize, workers: usize) -> Phase {
-        Phase { count, claims: Claims::new(count, workers), done: AtomicUsize::new(0) }
+/// How far the phases are.
+struct Progress<'a> {
+    /// How many chunks each has.
+    chunks: &'a [usize],
+    workers: usize,
+    /// The next chunk of each worker's own range.
+    next: [Numbers; MOST_HELPERS + 1],
+    /// How many chunks are done.
+    done: Numbers,
+}
+
+impl<'a> Progress<'a> {
+    fn new(chunks: &'a [usize], workers: usize) -> Progress<'a> {
+        let share = |who, phase| *chunks.get(phase).unwrap_or(&0) * who / workers;
+        let next = std::array::from_fn(|who| Numbers::new(|phase| share(who, phase)));
+        Progress { chunks, workers, next, done: Numbers::new(|_| 0) }
     }
 
-    /// Does chunks as worker `who` until none is left, and waits until those of others are done.
-    fn work_off(&self, who: usize, mut work: impl FnMut(usize)) {
-        while let Some(chunk) = self.claims.claim(who) {
-            // Counted as done even if it panics, or the others would wait for ever.
-            let _done = Done(&self.done);
-            work(chunk);
+    /// Does chunks of a phase as worker `who` until none is left, and waits until those of others
+    /// are done; says whether there were any of these. Where others helped with the last phase they
+    /// have a while for their own ranges before this worker even looks at what is left there.
+    fn work_off(
+        &self,
+        phase: usize,
+        who: usize,
+        others_help: bool,
+        mut work: impl FnMut(usize),
+    ) -> bool {
+        let done = &self.done.0[phase];
+        let all_done = || done.load(Ordering::Acquire) == self.chunks[phase];
+        let mut count = 0;
+        let mut work_off = |range| {
+            while let Some(chunk) = self.claim(phase, range) {
+                count += 1;
+                // Counted as done even if it panics, or the others would wait for ever.
+                let _done = Done(done);
+                work(chunk);
+            }
+        };
+        work_off(who);
+        if !(others_help
+            && (0..SPINS).any(|_| {
+                all_done() || {
+                    std::hint::spin_loop();
+                    false
+                }
+            }))
+        {
+            (1..self.workers).for_each(|i| work_off((who + i) % self.workers));
         }
         let mut spins = 0;
-        while self.done.load(Ordering::Acquire) < self.count {
+        while !all_done() {
             spins += 1;
             if spins % SPINS == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
         }
+        count < self.chunks[phase]
+    }
+
+    /// A chunk that nobody has claimed, of a worker's range.
+    fn claim(&self, phase: usize, range: usize) -> Option<usize> {
+        let end = self.chunks[phase] * (range + 1) / self.workers;
+        // Looking first keeps the counter from running away.
+        let next = &self.next[range].0[phase];
+        if next.load(Ordering::Relaxed) >= end {
+            return None;
+        }
+        let chunk = next.fetch_add(1, Ordering::Relaxed);
+        (chunk < end).then_some(chunk)
     }
 }
 
