@@ -3,6 +3,8 @@
 //!
 //! An image's answer is the same bits alone and in any batch, on any number of threads.
 
+mod conv_layer;
+mod plan;
 mod solo;
 
 use super::conv2d::Convolution;
@@ -56,7 +58,7 @@ pub enum Layer {
 pub struct Inference {
     isa: Isa,
     segments: Vec<Segment>,
-    plan: solo::Plan,
+    plan: plan::Plan,
     input_len: usize,
     output_len: usize,
 }
@@ -118,7 +120,7 @@ impl Inference {
             segment.images_at_once = segment.images_at_once.max(images_at_once);
             segment.steps.push(step);
         }
-        let plan = solo::Plan::new(isa, segments.iter().flat_map(|segment| &segment.steps));
+        let plan = plan::Plan::new(isa, segments.iter().flat_map(|segment| &segment.steps));
         Inference { isa, segments, plan, input_len, output_len: len }
     }
 

@@ -1,94 +1,25 @@
-//! A single image on several threads: a phase a step of the network, cut into chunks that the
-//! threads take as they come.
+//! A single image on several threads: the chunks of a plan's phases, which the threads take as they
+//! come.
 //!
 //! What a chunk leaves on the way, such as the frequencies of its tiles, nobody else reads: it
 //! stays in the cache of its core. Only results of phases pass from one core to another. Each worker
-//! has all results in memory of its own and copies what it did not compute itself, so a cache line
-//! is shared by the two that write and read it and by nobody else: to write one that both have read
-//! takes several times as long.
+//! has all results in memory of its own and copies what others computed, so that a cache line that
+//! passes is touched by the one that writes and the one that reads it alone: the README of the CPU's
+//! folder says why.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
-use super::{After, Pool, Step, What};
-use crate::cpu::conv2d::Convolution;
+use super::conv_layer::ConvLayer;
+use super::plan::{Cut, Part, Plan};
+use super::{After, Step, What};
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::{Isa, tile_rows_limit};
 use crate::cpu::panels::PanelsView;
 use crate::cpu::products::{Grid, RowProduct};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Kernel, LANES, Simd};
-use crate::cpu::tile::PANELS_TOGETHER;
-use crate::geometry::Pool2d;
 use crate::threads::phases::{MOST_PHASES, Shared, in_phases, workers};
-
-/// A convolution with at least so many output pixels is cut by rows, a smaller one by channels.
-const PIXELS_TO_CUT: usize = 256;
-
-/// What the chunks of a phase are.
-#[derive(Clone, Copy, PartialEq)]
-enum Cut {
-    /// All of the steps, one after the other, in a single chunk.
-    Whole,
-    /// Rows of the step's result.
-    Rows,
-    /// Panels of the step's weights: channels or columns of its result.
-    Panels,
-}
-
-/// What is done before the next phase begins.
-struct Phase {
-    /// Several where they are not cut, and two that are cut by rows where the first is thin: it
-    /// costs less to compute rows that two chunks need twice than to wait for them.
-    steps: Range<usize>,
-    cut: Cut,
-    /// The most chunks that there may be.
-    chunks: usize,
-    /// Numbers of the result that each of so many has, the last perhaps fewer.
-    chunk_len: usize,
-}
-
-impl Phase {
-    /// The phase of step `i` alone.
-    fn new(isa: Isa, i: usize, step: &Step) -> Phase {
-        let (cut, chunks, chunk_len) = match &step.what {
-            What::Conv { convolution, .. } => {
-                let layer = ConvLayer::of(isa, step);
-                let ([height, width, _], panels) = (convolution.output(), layer.weights.count());
-                let ([rows, ..], together) = (layer.output(), layer.rows_together());
-                let numbers = step.output_len / layer.weights.columns * layer.weights.width;
-                if height * width < PIXELS_TO_CUT && panels > 1 {
-                    (Cut::Panels, panels, numbers)
-                } else {
-                    (Cut::Rows, rows.div_ceil(together), step.output_len / rows * together)
-                }
-            }
-            What::Dense { weights, .. } => {
-                let columns = PANELS_TOGETHER * weights.view().width;
-                (Cut::Panels, step.output_len.div_ceil(columns), columns)
-            }
-            What::Affine { .. } | What::Relu | What::MaxPool(_) => (Cut::Whole, 1, step.output_len),
-        };
-        let cut = if chunks == 1 { Cut::Whole } else { cut };
-        Phase { steps: i..i + 1, cut, chunks, chunk_len }
-    }
-}
-
-impl Phase {
-    /// The most numbers that one of `chunks` chunks passes on.
-    fn passed_len(&self, chunks: usize) -> usize {
-        self.chunks.div_ceil(chunks) * self.chunk_len
-    }
-}
-
-/// The phases of a network.
-pub(super) struct Plan {
-    phases: Vec<Phase>,
-    /// Where the result of each step begins in a worker's memory, and where the last ends.
-    places: Vec<usize>,
-    /// Counts the images.
-    turn: AtomicUsize,
-}
 
 /// The most chunks of a phase: one bit each.
 const MOST_CHUNKS: usize = u64::BITS as usize;
@@ -97,47 +28,7 @@ const MOST_CHUNKS: usize = u64::BITS as usize;
 /// that reads ahead takes lines from the one that is about to write them.
 const APART: usize = 1024;
 
-/// Range `i` of `count` of the numbers `0..len`.
-fn share(len: usize, i: usize, count: usize) -> Range<usize> {
-    len * i / count..len * (i + 1) / count
-}
-
-/// Range `i` of `count` of the numbers `0..len`, cut only at multiples of `step`.
-fn share_by(step: usize, len: usize, i: usize, count: usize) -> Range<usize> {
-    let Range { start, end } = share(len.div_ceil(step), i, count);
-    start * step..(end * step).min(len)
-}
-
 impl Plan {
-    /// The phases of `steps`.
-    pub fn new<'a>(isa: Isa, steps: impl Iterator<Item = &'a Step>) -> Plan {
-        let (mut phases, mut places, mut thin) = (Vec::<Phase>::new(), vec![0], false);
-        for (i, step) in steps.enumerate() {
-            let phase = Phase::new(isa, i, step);
-            match phases.last_mut() {
-                Some(last) if (last.cut, phase.cut) == (Cut::Whole, Cut::Whole) => {
-                    last.steps.end = i + 1;
-                }
-                Some(last)
-                    if (last.cut, phase.cut) == (Cut::Rows, Cut::Rows)
-                        && last.steps.len() == 1
-                        && thin =>
-                {
-                    *last = Phase { steps: i - 1..i + 1, ..phase };
-                }
-                _ => phases.push(phase),
-            }
-            thin = matches!(&step.what, What::Conv { convolution, .. } if convolution.is_thin());
-            places.push(places[i] + step.output_len.next_multiple_of(LANES));
-        }
-        Plan { phases, places, turn: AtomicUsize::new(0) }
-    }
-
-    /// Whether [`Plan::run`] takes so many phases, and there are any.
-    pub fn is_usable(&self) -> bool {
-        (1..=MOST_PHASES).contains(&self.phases.len())
-    }
-
     /// The answer `y` to an image `x`.
     pub fn run<'a>(
         &self,
@@ -195,72 +86,13 @@ struct Worker<'a> {
     complete: usize,
 }
 
-/// The numbers of a step's result that a chunk computes: some channels of some pixels.
-#[derive(Clone)]
-struct Part {
-    pixels: Range<usize>,
-    columns: Range<usize>,
-    /// Of all columns.
-    channels: usize,
-}
-
-impl Part {
-    /// Where its numbers lie in the result.
-    fn ranges(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        let Part { pixels, columns, channels } = self.clone();
-        pixels.map(move |pixel| pixel * channels + columns.start..pixel * channels + columns.end)
-    }
-
-    /// How many there are.
-    fn len(&self) -> usize {
-        self.pixels.len() * self.columns.len()
-    }
-
-    /// Its numbers of a result, a pixel at a time.
-    fn of<'a>(&self, result: &'a [f32]) -> impl Iterator<Item = &'a [f32]> + use<'a> {
-        let Part { pixels, columns, channels } = self.clone();
-        let pixels = &result[pixels.start * channels..pixels.end * channels];
-        pixels.chunks_exact(channels).map(move |pixel| &pixel[columns.clone()])
-    }
-
-    /// The same for writing.
-    fn of_mut<'a>(&self, result: &'a mut [f32]) -> impl Iterator<Item = &'a mut [f32]> + use<'a> {
-        let Part { pixels, columns, channels } = self.clone();
-        let pixels = &mut result[pixels.start * channels..pixels.end * channels];
-        pixels.chunks_exact_mut(channels).map(move |pixel| &mut pixel[columns.clone()])
-    }
-}
-
 // A chunk writes the numbers of its part to `passed` or `y`, and the parts of a phase do not
 // overlap; workers read them when the phase is over, and nobody writes them again. That is what
 // every SAFETY note below rests on; `in_phases` keeps the order.
 impl Run<'_> {
-    /// The part of a phase's result that a chunk computes.
     fn part(&self, phase: usize, chunk: usize) -> Part {
         let (chunks, phase) = (self.chunks[phase], &self.plan.phases[phase]);
-        let step = self.steps[phase.steps.end - 1];
-        match &step.what {
-            _ if phase.cut == Cut::Whole => {
-                Part { pixels: 0..1, columns: 0..step.output_len, channels: step.output_len }
-            }
-            What::Conv { .. } => {
-                let layer = ConvLayer::of(self.isa, step);
-                let [height, width, channels] = layer.output();
-                let (mut rows, mut columns) = (0..height, 0..channels);
-                if phase.cut == Cut::Panels {
-                    columns = share_by(layer.weights.width, channels, chunk, chunks);
-                } else {
-                    rows = share_by(layer.rows_together(), height, chunk, chunks);
-                }
-                Part { pixels: rows.start * width..rows.end * width, columns, channels }
-            }
-            What::Dense { weights, .. } => {
-                let together = PANELS_TOGETHER * weights.view().width;
-                let columns = share_by(together, step.output_len, chunk, chunks);
-                Part { pixels: 0..1, columns, channels: step.output_len }
-            }
-            What::Affine { .. } | What::Relu | What::MaxPool(_) => unreachable!("never cut"),
-        }
+        phase.part(self.isa, self.steps[phase.steps.end - 1], chunk, chunks)
     }
 
     /// Where a chunk's numbers lie in `passed`, one after the other. Chunks take turns: a worker
@@ -376,71 +208,11 @@ impl Run<'_> {
             return self.isa.run(Copy { x, y });
         }
         let to = self.passed_from(phase, chunk);
-        // SAFETY: this chunk's part.
+        let most = self.plan.phases[phase].passed_len(self.chunks[phase]);
+        assert!(part.len() <= most, "a chunk of {} numbers, and place for {most}", part.len());
+        // SAFETY: this chunk's part, in the place that is its own.
         let y = unsafe { self.passed.write(to..to + part.len()) };
         self.isa.run(Copy { x, y: y.chunks_exact_mut(part.columns.len()) });
-    }
-}
-
-/// A convolution and what follows it.
-struct ConvLayer<'a> {
-    isa: Isa,
-    convolution: &'a Convolution,
-    weights: PanelsView<'a>,
-    after: &'a After,
-}
-
-impl ConvLayer<'_> {
-    /// The convolution that a step is.
-    fn of(isa: Isa, step: &Step) -> ConvLayer<'_> {
-        match &step.what {
-            What::Conv { convolution, weights, after } => {
-                ConvLayer { isa, convolution, weights: weights.view(), after }
-            }
-            _ => unreachable!("another step"),
-        }
-    }
-
-    /// Height, width and channels of the result of one image.
-    fn output(&self) -> [usize; 3] {
-        let pooled = |pool: Pool2d| [pool.out_height(), pool.out_width(), pool.channels()];
-        self.after.pool.map_or_else(|| self.convolution.output(), pooled)
-    }
-
-    /// Rows of the result that are best computed together.
-    fn rows_together(&self) -> usize {
-        let stride = self.after.pool.map_or(1, |pool| pool.stride());
-        self.convolution.rows_together().div_ceil(stride)
-    }
-
-    /// The rows of the convolution that rows `rows` of the result are made of.
-    fn convolved_rows(&self, rows: &Range<usize>) -> Range<usize> {
-        let Some(pool) = self.after.pool else { return rows.clone() };
-        let first = rows.start * pool.stride();
-        let end = (rows.end - 1) * pool.stride() + pool.window_height();
-        first - first % self.convolution.rows_together()..end
-    }
-
-    /// Rows `rows` of the result, of the channels that `weights` give.
-    fn run(
-        &self,
-        weights: &PanelsView,
-        finish: Finish,
-        x: &[f32],
-        rows: Range<usize>,
-        y: &mut [f32],
-    ) {
-        let convolved = self.convolved_rows(&rows);
-        let Some(pool) = self.after.pool else {
-            return self.convolution.forward_part(weights, x, convolved, finish, y);
-        };
-        let pool = Pool2d { channels: weights.columns as u32, ..pool };
-        let row_len = pool.width() * pool.channels();
-        let above = (rows.start * pool.stride() - convolved.start) * row_len;
-        let mut part = Scratch::new(convolved.len() * row_len);
-        let mut part = part.write();
-        self.convolution.forward_part(weights, x, convolved, finish, &mut part);
-        self.isa.run(Pool { g: &pool, x: &part[above..], y });
     }
 }
 
