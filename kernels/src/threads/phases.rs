@@ -16,7 +16,7 @@ const MOST_HELPERS: usize = 3;
 /// Looks at a counter before a thread lets others have its core.
 const SPINS: usize = 400;
 
-/// The threads that go through phases together, the caller included.
+/// How many threads go through phases together, the caller included.
 pub(crate) fn workers() -> usize {
     super::count().min(1 + MOST_HELPERS)
 }
@@ -54,14 +54,14 @@ impl Chunks<'_> {
     }
 }
 
-/// A number for each phase, in cache lines of their own: a worker that has fetched them for one phase
+/// A counter for each phase, in cache lines of their own: a worker that has fetched them for one phase
 /// has them for the next. Processors fetch lines in pairs.
 #[repr(align(128))]
-struct Numbers([AtomicUsize; MOST_PHASES]);
+struct Counters([AtomicUsize; MOST_PHASES]);
 
-impl Numbers {
-    fn new(number: impl Fn(usize) -> usize) -> Numbers {
-        Numbers(std::array::from_fn(|phase| AtomicUsize::new(number(phase))))
+impl Counters {
+    fn new(first: impl Fn(usize) -> usize) -> Counters {
+        Counters(std::array::from_fn(|phase| AtomicUsize::new(first(phase))))
     }
 }
 
@@ -71,16 +71,16 @@ struct Progress<'a> {
     chunks: &'a [usize],
     workers: usize,
     /// The next chunk of each worker's own range.
-    next: [Numbers; MOST_HELPERS + 1],
+    next: [Counters; MOST_HELPERS + 1],
     /// How many chunks are done.
-    done: Numbers,
+    done: Counters,
 }
 
 impl<'a> Progress<'a> {
     fn new(chunks: &'a [usize], workers: usize) -> Progress<'a> {
         let share = |who, phase| *chunks.get(phase).unwrap_or(&0) * who / workers;
-        let next = std::array::from_fn(|who| Numbers::new(|phase| share(who, phase)));
-        Progress { chunks, workers, next, done: Numbers::new(|_| 0) }
+        let next = std::array::from_fn(|who| Counters::new(|phase| share(who, phase)));
+        Progress { chunks, workers, next, done: Counters::new(|_| 0) }
     }
 
     /// Does chunks of a phase as worker `who` until none is left, and waits until those of others
@@ -96,7 +96,7 @@ impl<'a> Progress<'a> {
         let done = &self.done.0[phase];
         let all_done = || done.load(Ordering::Acquire) == self.chunks[phase];
         let mut count = 0;
-        let mut work_off = |range| {
+        let mut take_from = |range| {
             while let Some(chunk) = self.claim(phase, range) {
                 count += 1;
                 // Counted as done even if it panics, or the others would wait for ever.
@@ -104,21 +104,23 @@ impl<'a> Progress<'a> {
                 work(chunk);
             }
         };
-        work_off(who);
-        if !(others_help
-            && (0..SPINS).any(|_| {
-                all_done() || {
-                    std::hint::spin_loop();
-                    false
-                }
-            }))
-        {
-            (1..self.workers).for_each(|i| work_off((who + i) % self.workers));
-        }
+        take_from(who);
         let mut spins = 0;
-        while !all_done() {
+        let mut wait = || {
             spins += 1;
-            if spins % SPINS == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+            if spins % SPINS == 0 {
+                std::thread::yield_now()
+            } else {
+                std::hint::spin_loop()
+            }
+            spins < SPINS
+        };
+        while others_help && !all_done() && wait() {}
+        if !all_done() {
+            (1..self.workers).for_each(|i| take_from((who + i) % self.workers));
+        }
+        while !all_done() {
+            wait();
         }
         count < self.chunks[phase]
     }

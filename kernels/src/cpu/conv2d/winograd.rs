@@ -90,8 +90,14 @@ impl Winograd {
     /// cuts one.
     pub fn pooled(&self, pool: &Pool2d) -> Option<Winograd> {
         let windows = [pool.window_height(), pool.window_width(), pool.stride()] == [2; 3];
+        if !windows || !self.tiling.outputs.is_multiple_of(2) {
+            return None;
+        }
         let size = [pool.out_height(), pool.out_width()];
-        (windows && self.tiling.outputs.is_multiple_of(2)).then_some(Winograd {
+        // A row or column of pixels that no window reaches needs no tiles.
+        let [rows, columns] = size.map(|size| size.div_ceil(self.tiling.outputs / 2));
+        Some(Winograd {
+            tiling: Tiling { rows, columns, ..self.tiling },
             outputs: Images { size, ..self.outputs },
             pooled: true,
             ..*self

@@ -107,6 +107,7 @@ impl Inference {
             len = step.output_len;
             // A product of more images at once than the last: what lies between goes to memory.
             let starts = segments.last().is_none_or(|last| match &last.steps[..] {
+                // A smaller image goes on, of which more fit.
                 [.., Step { what: What::Conv { convolution, after, .. }, .. }] => {
                     convolution.is_pooled() || after.pool.is_some()
                 }
@@ -210,6 +211,11 @@ fn prepare(isa: Isa, layer: &Layer, rest: &[Layer], len: usize) -> (Step, usize,
                 Some(Layer::MaxPool(pool)) if relu => Some(Pool2d { images: 1, ..*pool }),
                 _ => None,
             };
+            if let Some(pool) = pool {
+                let size = [g.out_height(), g.out_width(), g.out_channels()];
+                let taken = [pool.height(), pool.width(), pool.channels()];
+                assert_eq!(taken, size, "a pool takes other images");
+            }
             let convolution = Convolution::for_inference(isa, &g);
             let weights = convolution.pack_forward(&g, weight);
             let output_len = pool.map_or(g.output_len(), |pool| pool.output_len());

@@ -58,6 +58,8 @@ impl Phase {
             }
             What::Affine { .. } | What::Relu | What::MaxPool(_) => (Cut::Whole, 1, step.output_len),
         };
+        // Nothing at all is a chunk too.
+        let chunks = chunks.max(1);
         let cut = if chunks == 1 { Cut::Whole } else { cut };
         Phase { steps: i..i + 1, cut, chunks, chunk_len }
     }

@@ -86,23 +86,24 @@ struct Worker<'a> {
     complete: usize,
 }
 
-// A chunk writes the numbers of its part to `passed` or `y`, and the parts of a phase do not
-// overlap; workers read them when the phase is over, and nobody writes them again. That is what
-// every SAFETY note below rests on; `in_phases` keeps the order.
+// A chunk writes to a place in `passed` that is its own, or its part of `y`, and neither the places
+// nor the parts overlap; workers read them when the phase is over, and nobody writes them again.
+// That is what every SAFETY note below rests on; `in_phases` keeps the order.
 impl Run<'_> {
     fn part(&self, phase: usize, chunk: usize) -> Part {
         let (chunks, phase) = (self.chunks[phase], &self.plan.phases[phase]);
         phase.part(self.isa, self.steps[phase.steps.end - 1], chunk, chunks)
     }
 
-    /// Where a chunk's numbers lie in `passed`, one after the other. Chunks take turns: a worker
-    /// writes where it read the image before, for that is much faster than to take lines back from
-    /// the one that read them last.
+    /// Where the place of a chunk in `passed` begins, in which its numbers follow each other. The
+    /// workers' shares of the places take turns: of two, each writes where it read the image before,
+    /// for that is much faster than to take lines back from the one that read them last.
     fn passed_from(&self, phase: usize, chunk: usize) -> usize {
         let chunks = self.chunks[phase];
-        let turn = chunk.wrapping_add(self.turn) % chunks;
+        let share = (chunks / workers()).max(1);
+        let place = (chunk + self.turn % chunks * share) % chunks;
         let len = self.plan.phases[phase].passed_len(chunks);
-        self.starts[phase] + APART + turn * (len + APART)
+        self.starts[phase] + APART + place * (len + APART)
     }
 
     /// Copies to a worker what others have computed of a phase that is over.
