@@ -90,6 +90,18 @@ pub(crate) fn share(count: usize, body: impl Fn(usize) + Sync) {
     }
 }
 
+/// Looks at what is waited for before a thread lets others have its core.
+const SPINS: usize = 200;
+
+/// Waits for others that are at work, leaving them the core from time to time.
+fn wait(done: impl Fn() -> bool) {
+    let mut spins = 0;
+    while !done() {
+        spins += 1;
+        if spins % SPINS == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+    }
+}
+
 /// The number of workers that may run tasks at the same time as the caller, itself included.
 pub(crate) fn count_here() -> usize {
     rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads().min(MAX_THREADS))

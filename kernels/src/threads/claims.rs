@@ -31,15 +31,19 @@ impl<const RANGES: usize> Claims<RANGES> {
     pub fn claim(&self, who: usize) -> Option<usize> {
         (0..self.ranges).map(|i| (who + i) % self.ranges).find_map(|range| {
             let end = self.count * (range + 1) / self.ranges;
-            // Looking first keeps the counter from running away.
-            let next = &self.next[range].0;
-            if next.load(Ordering::Relaxed) >= end {
-                return None;
-            }
-            let call = next.fetch_add(1, Ordering::Relaxed);
-            (call < end).then_some(call)
+            take_below(&self.next[range].0, end)
         })
     }
+}
+
+/// The next number of a counter if it is below `end`; each is given once.
+pub(super) fn take_below(next: &AtomicUsize, end: usize) -> Option<usize> {
+    // Looking first keeps the counter from running away.
+    if next.load(Ordering::Relaxed) >= end {
+        return None;
+    }
+    let taken = next.fetch_add(1, Ordering::Relaxed);
+    (taken < end).then_some(taken)
 }
 
 #[cfg(test)]

@@ -9,11 +9,13 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::claims::take_below;
+
 /// The most phases that [`in_phases`] takes.
 pub(crate) const MOST_PHASES: usize = 32;
 /// Threads beside the caller: small work has no use for more.
 const MOST_HELPERS: usize = 3;
-/// Looks at a counter before a thread lets others have its core.
+/// Looks at a counter before a worker takes chunks from the ranges of others that help.
 const SPINS: usize = 400;
 
 /// How many threads go through phases together, the caller included.
@@ -105,36 +107,22 @@ impl<'a> Progress<'a> {
             }
         };
         take_from(who);
-        let mut spins = 0;
-        let mut wait = || {
-            spins += 1;
-            if spins % SPINS == 0 {
-                std::thread::yield_now()
-            } else {
-                std::hint::spin_loop()
-            }
-            spins < SPINS
-        };
-        while others_help && !all_done() && wait() {}
+        let mut spins = if others_help { SPINS } else { 0 };
+        while spins > 0 && !all_done() {
+            spins -= 1;
+            std::hint::spin_loop();
+        }
         if !all_done() {
             (1..self.workers).for_each(|i| take_from((who + i) % self.workers));
         }
-        while !all_done() {
-            wait();
-        }
+        super::wait(all_done);
         count < self.chunks[phase]
     }
 
     /// A chunk that nobody has claimed, of a worker's range.
     fn claim(&self, phase: usize, range: usize) -> Option<usize> {
         let end = self.chunks[phase] * (range + 1) / self.workers;
-        // Looking first keeps the counter from running away.
-        let next = &self.next[range].0[phase];
-        if next.load(Ordering::Relaxed) >= end {
-            return None;
-        }
-        let chunk = next.fetch_add(1, Ordering::Relaxed);
-        (chunk < end).then_some(chunk)
+        take_below(&self.next[range].0[phase], end)
     }
 }
 

@@ -119,7 +119,7 @@ impl Team {
         };
         // From here on no helper looks at the loop anew; those that do have counted themselves.
         self.current.store(ptr::null_mut(), Ordering::SeqCst);
-        wait(|| self.inside.load(Ordering::SeqCst) == 0);
+        super::wait(|| self.inside.load(Ordering::SeqCst) == 0);
         let helped = lock(&work.panic).take();
         if let Some(panic) = led.err().or(helped) {
             resume_unwind(panic);
@@ -168,15 +168,6 @@ impl Team {
             asleep = self.wake.wait(asleep).unwrap_or_else(PoisonError::into_inner);
         }
         *asleep -= 1;
-    }
-}
-
-/// Waits for others that are at work, leaving them the core from time to time.
-fn wait(done: impl Fn() -> bool) {
-    let mut spins = 0;
-    while !done() {
-        spins += 1;
-        if spins % SPINS == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
     }
 }
 
