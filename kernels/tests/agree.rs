@@ -11,8 +11,7 @@ use common::Tolerance::{LargestTerms, Terms, Value};
 use common::geometries::{
     random_augment, random_batch_norm, random_block, random_channels, random_codes,
     random_conv_pool, random_conv2d, random_cross_entropy, random_dropout, random_gather,
-    random_gemm, random_larger_winograd, random_mix, random_pool2d, random_targets,
-    random_winograd,
+    random_gemm, random_large_winograd, random_mix, random_pool2d, random_targets, random_winograd,
 };
 use common::{Call, Fill, Kernel, Promise, Random, check, one_layer, unwritten, unwritten_bytes};
 use toile_kernels::geometry::{
@@ -250,27 +249,36 @@ cases! {
 /// Chains of kernels with a batch norm among them, and its large gradients.
 const BLOCK: Promise = Promise { exact: false, bits: true, tiles: true, tolerance: Value(2e-3) };
 
-/// Convolutions by Winograd's algorithm, which round otherwise than the plain loops: the bits of
-/// all instruction sets still agree, and whole numbers come out within the same tolerance.
-const WINOGRAD: Promise =
-    Promise { exact: false, bits: false, tiles: true, tolerance: LargestTerms(2e-6) };
+/// Checks a pass of convolutions by Winograd's algorithm, which round otherwise than the plain
+/// loops: the bits of all instruction sets still agree, and whole numbers come out within the same
+/// tolerance, twice as large for the forms of more outputs.
+fn check_winograd(
+    kernel: &str,
+    tolerance: f64,
+    make: impl Fn(&mut Random, Fill, fn(&mut Random) -> Conv2d) -> Call,
+) {
+    let random: [fn(&mut Random) -> Conv2d; 2] = [random_winograd, random_large_winograd];
+    for (random, tolerance) in random.into_iter().zip([tolerance, 2.0 * tolerance]) {
+        let tolerance = LargestTerms(tolerance);
+        let promise = Promise { exact: false, bits: false, tiles: true, tolerance };
+        check(kernel, &promise, |r, fill| make(r, fill, random));
+    }
+}
 
-/// Its forms of more outputs, whose error is twice as large.
-const WINOGRAD_INFERENCE: Promise = Promise { tolerance: LargestTerms(4e-6), ..WINOGRAD };
+const WINOGRAD: f64 = 2e-6;
 
-/// Its weight gradients, which are sums over all tiles.
-const WINOGRAD_SUMS: Promise = Promise { tolerance: LargestTerms(6e-6), ..WINOGRAD };
+/// That of weight gradients, which are sums over all tiles.
+const WINOGRAD_SUMS: f64 = 6e-6;
 
 #[test]
 fn winograd_forward() {
-    check("conv2d_forward", &WINOGRAD, |r, fill| forward(r, fill, random_winograd));
+    check_winograd("conv2d_forward", WINOGRAD, forward);
 }
 
-/// A convolution of a network that only answers: forms of more outputs.
 #[test]
 fn winograd_inference() {
-    check("inference", &WINOGRAD_INFERENCE, |r, fill| {
-        let g = random_larger_winograd(r);
+    check_winograd("inference", WINOGRAD, |r, fill, random| {
+        let g = random(r);
         let menu: Kernel<Buffer> = Box::new(move |inputs, outputs| {
             one_layer::infer(&g, &inputs[0], &inputs[1], &mut outputs[0]);
         });
@@ -278,28 +286,26 @@ fn winograd_inference() {
     });
 }
 
+#[test]
+fn winograd_input_gradient() {
+    check_winograd("conv2d_backward_input", WINOGRAD, input_gradient);
+}
+
+#[test]
+fn winograd_weight_gradient() {
+    check_winograd("conv2d_backward_weight", WINOGRAD_SUMS, weight_gradient);
+}
+
+#[test]
+fn winograd_pool_backward() {
+    check_winograd("conv_pool_backward", WINOGRAD_SUMS, pool_backward);
+}
+
 /// In a thin block the first weight gradient is summed up in another order.
 #[test]
 fn thin_block_backward() {
     let promise = Promise { bits: false, ..BLOCK };
     check("conv_block_backward", &promise, |r, fill| block_backward(r, fill, true).directly());
-}
-
-#[test]
-fn winograd_pool_backward() {
-    check("conv_pool_backward", &WINOGRAD_SUMS, |r, fill| pool_backward(r, fill, random_winograd));
-}
-
-#[test]
-fn winograd_input_gradient() {
-    check("conv2d_backward_input", &WINOGRAD, |r, fill| input_gradient(r, fill, random_winograd));
-}
-
-#[test]
-fn winograd_weight_gradient() {
-    check("conv2d_backward_weight", &WINOGRAD_SUMS, |r, fill| {
-        weight_gradient(r, fill, random_winograd)
-    });
 }
 
 fn forward(r: &mut Random, fill: Fill, random: impl Fn(&mut Random) -> Conv2d) -> Call {

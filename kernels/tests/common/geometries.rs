@@ -4,7 +4,7 @@ use toile_kernels::geometry::{
     Augment, BatchNorm, Channels, Conv2d, ConvBlock, ConvPool, CrossEntropy, Dropout, Gather, Gemm,
     Mix, NO_GRADIENT, Pool2d,
 };
-use toile_kernels::{Algorithm, algorithm, inference_algorithm};
+use toile_kernels::{Algorithm, algorithm};
 
 use super::{Data, Fill, Random};
 
@@ -130,18 +130,18 @@ pub fn random_conv2d(r: &mut Random) -> Conv2d {
     }
 }
 
-/// Geometries that the table gives to Winograd's algorithm: both forms, tiles that fit and tiles
-/// that reach beyond the image.
+/// Geometries that the table gives to the forms of Winograd's algorithm with two and four outputs:
+/// tiles that fit and tiles that reach beyond the image.
 pub fn random_winograd(r: &mut Random) -> Conv2d {
-    random_tiled(r, |g| algorithm(g) != Algorithm::Direct)
+    random_tiled(r, &[2, 4])
 }
 
-/// The same for the forms that only inference has.
-pub fn random_larger_winograd(r: &mut Random) -> Conv2d {
-    random_tiled(r, |g| matches!(inference_algorithm(g), Algorithm::Winograd(5 | 6)))
+/// The same for the forms with five and six outputs.
+pub fn random_large_winograd(r: &mut Random) -> Conv2d {
+    random_tiled(r, &[5, 6])
 }
 
-fn random_tiled(r: &mut Random, wanted: impl Fn(&Conv2d) -> bool) -> Conv2d {
+fn random_tiled(r: &mut Random, forms: &[usize]) -> Conv2d {
     loop {
         let g = Conv2d {
             images: r.images(),
@@ -154,7 +154,8 @@ fn random_tiled(r: &mut Random, wanted: impl Fn(&Conv2d) -> bool) -> Conv2d {
             stride: 1,
             padding: r.pick(&[0, 0, 1, 2]),
         };
-        if g.fault().is_none() && g.multiply_adds() <= 1_000_000 && wanted(&g) {
+        let fits = || matches!(algorithm(&g), Algorithm::Winograd(form) if forms.contains(&form));
+        if g.fault().is_none() && g.multiply_adds() <= 1_000_000 && fits() {
             return g;
         }
     }

@@ -1,8 +1,7 @@
 //! Convolution: two algorithms behind one face, and the menu's passes over a batch.
 //!
-//! [`algorithm`] is the table that says which convolution is computed how, and
-//! [`inference_algorithm`] that of networks that only answer: functions of the geometry alone, so
-//! they are the same on every instruction set and any number of threads.
+//! [`algorithm`] is the table that says which convolution is computed how: a function of the
+//! geometry alone, so it is the same on every instruction set and any number of threads.
 
 mod direct;
 mod forms;
@@ -35,23 +34,13 @@ pub enum Algorithm {
     Winograd(usize),
 }
 
+/// The forms of Winograd's algorithm, by their output pixels in each direction.
+const FORMS: [usize; 4] = [2, 4, 5, 6];
+
 /// The algorithm for a geometry, forward and for the gradients: the one with the fewest
-/// multiply-adds a channel.
+/// multiply-adds a channel, and of equals that with the smallest tiles.
 #[must_use]
 pub fn algorithm(g: &Conv2d) -> Algorithm {
-    fewest_products(g, &[2, 4])
-}
-
-/// The algorithm where a network only answers: the same choice among more forms. No gradient is
-/// asked for there, and no rounding error goes on into weights.
-#[must_use]
-pub fn inference_algorithm(g: &Conv2d) -> Algorithm {
-    fewest_products(g, &[2, 4, 5, 6])
-}
-
-/// The first of direct convolution and tiles of `forms` output pixels that none takes fewer
-/// multiply-adds than.
-fn fewest_products(g: &Conv2d, forms: &[usize]) -> Algorithm {
     let blocks = |channels: usize| channels.is_multiple_of(LANES);
     let fits = (g.kernel_height, g.kernel_width, g.stride) == (3, 3, 1)
         && blocks(g.in_channels())
@@ -60,7 +49,7 @@ fn fewest_products(g: &Conv2d, forms: &[usize]) -> Algorithm {
         return Algorithm::Direct;
     }
     let mut best = (9 * g.out_pixels(), Algorithm::Direct);
-    for &outputs in forms {
+    for outputs in FORMS {
         let tiles = g.out_height().div_ceil(outputs) * g.out_width().div_ceil(outputs);
         let products = tiles * (outputs + 2) * (outputs + 2);
         if products < best.0 {
@@ -89,12 +78,15 @@ pub(super) enum Convolution {
 
 impl Convolution {
     pub fn new(isa: Isa, g: &Conv2d) -> Convolution {
-        Convolution::by(algorithm(g), isa, g)
+        match algorithm(g) {
+            Algorithm::Direct => Convolution::Direct(Direct::new(isa, g)),
+            Algorithm::Winograd(outputs) => Convolution::Winograd(Winograd::new(isa, g, outputs)),
+        }
     }
 
-    /// One that only goes forward, from what has just been computed.
+    /// One that reads what has just been computed.
     pub fn for_inference(isa: Isa, g: &Conv2d) -> Convolution {
-        match Convolution::by(inference_algorithm(g), isa, g) {
+        match Convolution::new(isa, g) {
             Convolution::Winograd(winograd) => {
                 Convolution::Winograd(Winograd { from_memory: false, ..winograd })
             }
@@ -113,13 +105,6 @@ impl Convolution {
     /// Whether its output is that of a pool.
     pub fn is_pooled(&self) -> bool {
         matches!(self, Convolution::Winograd(winograd) if winograd.pooled)
-    }
-
-    fn by(algorithm: Algorithm, isa: Isa, g: &Conv2d) -> Convolution {
-        match algorithm {
-            Algorithm::Direct => Convolution::Direct(Direct::new(isa, g)),
-            Algorithm::Winograd(outputs) => Convolution::Winograd(Winograd::new(isa, g, outputs)),
-        }
     }
 
     /// How many images are best given to one call; at most a shard.

@@ -14,7 +14,7 @@
 use std::ops::Range;
 
 use super::WeightSums;
-use super::forms::{Five, Form, Four, Gradients, Six, Two};
+use super::forms::{Five, Form, Four, Six, Two};
 use super::frequency::{GradientProducts, Products};
 use super::pooled::ToPooled;
 use super::tiles::{FromFrequencies, Images, Spectrum, Tiling, ToFrequencies};
@@ -49,19 +49,10 @@ pub(in crate::cpu) struct Winograd {
 macro_rules! with_form {
     ($of:expr, $method:ident($($argument:expr),*)) => {
         match $of.tiling.outputs {
-            5 => $of.$method::<Five, 7, 5>($($argument),*),
-            6 => $of.$method::<Six, 8, 6>($($argument),*),
-            _ => with_gradients!($of, $method($($argument),*)),
-        }
-    };
-}
-
-/// The same for a form that has gradients.
-macro_rules! with_gradients {
-    ($of:expr, $method:ident($($argument:expr),*)) => {
-        match $of.tiling.outputs {
             2 => $of.$method::<Two, 4, 2>($($argument),*),
             4 => $of.$method::<Four, 6, 4>($($argument),*),
+            5 => $of.$method::<Five, 7, 5>($($argument),*),
+            6 => $of.$method::<Six, 8, 6>($($argument),*),
             outputs => unreachable!("no form of {outputs} outputs"),
         }
     };
@@ -148,10 +139,10 @@ impl Winograd {
 
     /// The weights for the input gradient of [`Winograd::backward`].
     pub fn pack_backward(&self, g: &Conv2d, w: &[f32]) -> Panels {
-        with_gradients!(self, pack_backward_by(g, w))
+        with_form!(self, pack_backward_by(g, w))
     }
 
-    fn pack_backward_by<F: Gradients<T, M>, const T: usize, const M: usize>(
+    fn pack_backward_by<F: Form<T, M>, const T: usize, const M: usize>(
         &self,
         g: &Conv2d,
         w: &[f32],
@@ -228,10 +219,10 @@ impl Winograd {
     /// The gradients of some images: the sums of the weight gradient, and `dx` with the weights
     /// beside it.
     pub fn backward(&self, dy: &[f32], sums: Option<WeightSums>, dx: Option<(&[f32], &mut [f32])>) {
-        with_gradients!(self, backward_by(dy, sums, dx));
+        with_form!(self, backward_by(dy, sums, dx));
     }
 
-    fn backward_by<F: Gradients<T, M>, const T: usize, const M: usize>(
+    fn backward_by<F: Form<T, M>, const T: usize, const M: usize>(
         &self,
         dy: &[f32],
         sums: Option<WeightSums>,
@@ -292,10 +283,10 @@ impl Winograd {
 
     /// The weight gradient of what `sums` has added up.
     pub fn finish(&self, sums: &[f32], dw: &mut [f32]) {
-        with_gradients!(self, finish_by(sums, dw));
+        with_form!(self, finish_by(sums, dw));
     }
 
-    fn finish_by<F: Gradients<T, M>, const T: usize, const M: usize>(
+    fn finish_by<F: Form<T, M>, const T: usize, const M: usize>(
         &self,
         sums: &[f32],
         dw: &mut [f32],
