@@ -17,9 +17,20 @@ pub use fused::{ConvBlock, ConvPool, NO_GRADIENT, THIN_DEPTH};
 pub use mix::{CUTMIX, MIXUP, Mix, Mixture, Targets};
 pub use update::{Adam, CheckGradients, MoveTowards, Sgd};
 
-/// The batch positions that are summed as one unit. A sum over a batch runs through each shard
-/// in order, and merges the shards' sums by the tree of [`crate::reference::tree_sum`].
+/// The most batch positions that are summed as one unit.
 pub const SHARD: usize = 16;
+
+/// The batch positions that are summed as one unit, in a batch of so many. A sum over a batch runs
+/// through each shard in order, and merges the shards' sums by the tree of
+/// [`crate::reference::tree_sum`]. Shards are what threads share, so small batches have small ones.
+#[must_use]
+pub const fn shard_len(batch: usize) -> usize {
+    match batch {
+        0..16 => 4,
+        16..32 => 8,
+        _ => SHARD,
+    }
+}
 
 /// The product of sizes.
 ///

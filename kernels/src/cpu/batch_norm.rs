@@ -11,7 +11,7 @@ use super::elementwise::{larger, task_rows_len};
 use super::isa::Isa;
 use super::scratch::Scratch;
 use super::simd::{Kernel, LANES, Simd};
-use crate::geometry::{BatchNorm, SHARD};
+use crate::geometry::{BatchNorm, shard_len};
 use crate::threads;
 
 /// y = gamma (x - mean) inverse_deviation + beta with the batch's own statistics; the running ones
@@ -151,7 +151,7 @@ impl<F: FnMut(usize, f64, f64, f64)> Kernel for MergeMoments<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
-        let shards = self.g.images().div_ceil(SHARD);
+        let shards = self.g.images().div_ceil(shard_len(self.g.images()));
         for channel in (0..self.g.channels()).step_by(LANES) {
             let shard = |shard| self.shard(s, shard, channel);
             let all = tree(Moments::NONE, shards, shard, |mut left, right| {
@@ -180,9 +180,10 @@ impl<F> MergeMoments<'_, F> {
 
     #[inline(always)]
     fn shard<S: Simd>(&self, s: S, shard: usize, channel: usize) -> Moments {
-        let first = shard * SHARD;
+        let len = shard_len(self.g.images());
+        let first = shard * len;
         let mut moments = self.image(s, first, channel);
-        for n in first + 1..self.g.images().min(first + SHARD) {
+        for n in first + 1..self.g.images().min(first + len) {
             moments.merge(&self.image(s, n, channel));
         }
         moments

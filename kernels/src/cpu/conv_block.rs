@@ -32,7 +32,7 @@ use super::isa::Isa;
 use super::panels::PanelsView;
 use super::reduce::tree_of_slices;
 use super::scratch::Scratch;
-use crate::geometry::{Conv2d, ConvBlock, SHARD, THIN_DEPTH};
+use crate::geometry::{Conv2d, ConvBlock, THIN_DEPTH, shard_len};
 use crate::threads;
 
 /// z, its statistics, y and codes from x; the running statistics move.
@@ -69,7 +69,7 @@ pub fn conv_block_forward(
     multiply(gamma, inverse_deviation, &mut scale);
     let (scale, z) = (&*scale, &*z);
     let (len, out_len) = (g.second.conv.image_len(), stage.pool.out_image_len());
-    let images = stage.conv.images_at_once();
+    let images = stage.conv.images_of_batch(g.first.images());
     threads::chunks2((y, images * out_len), (codes, images * out_len), |task, y, codes| {
         let (start, count) = (task * images, y.len() / out_len);
         let mut a = Scratch::new(count * len);
@@ -100,7 +100,7 @@ impl First<'_> {
         let mut squares = Scratch::new(g.images() * channels);
         let (mut means, mut squares) = (means.write(), squares.write());
         let out_len = g.out_image_len();
-        let images = self.conv.images_at_once();
+        let images = self.conv.images_of_batch(g.images());
         let few = images * channels;
         threads::chunks3(
             (z, images * out_len),
@@ -184,7 +184,7 @@ pub fn conv_block_backward(
     let first = First { isa, g, conv, weights, x, bias: bias1 };
     let norm = Norm { mean, inverse_deviation, scale: &scale, beta };
     let second = Second { isa, g, dy, codes, z, first: &first, norm };
-    let mut left = Scratch::new(images.div_ceil(SHARD) * second.left_len());
+    let mut left = Scratch::new(images.div_ceil(shard_len(images)) * second.left_len());
     let mut left = left.write();
     second.gradients(w2, &mut left, [&mut sums, &mut xhat_sums], dw2, dbias2);
 
@@ -226,7 +226,7 @@ impl Second<'_> {
     fn left_len(&self) -> usize {
         match self.g.is_thin() {
             true => ThinSums::len(self.g),
-            false => SHARD * self.g.second.conv.image_len(),
+            false => shard_len(self.g.first.images()) * self.g.second.conv.image_len(),
         }
     }
 
@@ -243,17 +243,18 @@ impl Second<'_> {
         let stage = Stage::new(self.isa, g);
         let weights = stage.conv.pack_backward(&g.conv, w);
         let weights = weights.view();
-        let shards = g.conv.images().div_ceil(SHARD);
+        let shard_len = shard_len(g.conv.images());
+        let shards = g.conv.images().div_ceil(shard_len);
         let mut parts = Scratch::new(shards * w.len());
         let mut parts = parts.write();
         let mut bias_sums = Scratch::new(g.conv.images() * dbias.len());
         let mut bias_sums = bias_sums.write();
         threads::chunks5(
             (left, self.left_len()),
-            (sums, SHARD * channels),
-            (xhat_sums, SHARD * channels),
+            (sums, shard_len * channels),
+            (xhat_sums, shard_len * channels),
             (&mut parts, w.len()),
-            (&mut bias_sums, SHARD * dbias.len()),
+            (&mut bias_sums, shard_len * dbias.len()),
             |shard, left, sums, xhat_sums, part, bias_sums| {
                 let out = ShardOut { left, sums, xhat_sums, bias_sums };
                 self.shard(&stage, &weights, shard, out, part);
@@ -278,7 +279,8 @@ impl Second<'_> {
         let mut weight_sums = Scratch::new(stage.conv.sums_len(g));
         let mut weight_sums = weight_sums.write();
         let mut thin = self.g.is_thin().then(|| ThinSums::new(self.first));
-        let all = shard * SHARD..g.images().min((shard + 1) * SHARD);
+        let shard_len = shard_len(g.images());
+        let all = shard * shard_len..g.images().min((shard + 1) * shard_len);
         for start in all.clone().step_by(at_once) {
             let images = start..all.end.min(start + at_once);
             let here = start - all.start..images.end - all.start;
@@ -446,26 +448,27 @@ fn first_gradients(
     let weights = wanted.then(|| conv.pack_backward(&g.first, w));
     let weights = weights.as_ref().map(|weights| weights.view());
     let (len, out_len) = (g.first.image_len(), g.first.out_image_len());
-    let shards = g.first.images().div_ceil(SHARD);
+    let shard_len = shard_len(g.first.images());
+    let shards = g.first.images().div_ceil(shard_len);
     let mut parts = Scratch::new(shards * w.len());
     let mut parts = parts.write();
     let images = conv.images_at_once();
-    threads::chunks2((dx, SHARD * len), (&mut parts, w.len()), |shard, dx, part| {
+    threads::chunks2((dx, shard_len * len), (&mut parts, w.len()), |shard, dx, part| {
         let mut sums = Scratch::new(conv.sums_len(&g.first));
         let mut sums = sums.write();
-        let end = g.first.images().min((shard + 1) * SHARD);
-        for first in (shard * SHARD..end).step_by(images) {
+        let end = g.first.images().min((shard + 1) * shard_len);
+        for first in (shard * shard_len..end).step_by(images) {
             let range = first..end.min(first + images);
             let out = range.start * out_len..range.end * out_len;
             let mut dz = Scratch::new(out.len());
             let mut dz = dz.write();
             isa.run(InputGradient { dy: &dn[out.clone()], x: &z[out], factors, dx: &mut dz });
-            let place = (first - shard * SHARD) * len;
+            let place = (first - shard * shard_len) * len;
             let dx = weights
                 .as_ref()
                 .map(|weights| (weights, &mut dx[place..place + range.len() * len]));
             let x = &x[range.start * len..range.end * len];
-            let sums = WeightSums { x, sums: &mut sums, begin: first == shard * SHARD };
+            let sums = WeightSums { x, sums: &mut sums, begin: first == shard * shard_len };
             conv.backward(&dz, Some(sums), dx);
         }
         conv.finish(&sums, part);

@@ -14,7 +14,7 @@ use super::pool::{self, maximum, store_codes, window};
 use super::reduce::tree_of_slices;
 use super::scratch::Scratch;
 use super::simd::{Kernel, LANES, Simd};
-use crate::geometry::{ConvPool, NO_GRADIENT, Pool2d, SHARD};
+use crate::geometry::{ConvPool, NO_GRADIENT, Pool2d, shard_len};
 use crate::threads;
 
 /// y = dropout(pool(relu(x ⋆ w + bias))), codes: [N, H, W, C] [Kh, Kw, C, O] \[O\] -> [N, H', W', O]
@@ -29,7 +29,8 @@ pub fn conv_pool_forward(
     let stage = Stage::new(Isa::current(), g);
     let weights = stage.conv.pack_forward(&g.conv, w);
     let weights = weights.view();
-    let (images, out_len) = (stage.conv.images_at_once(), stage.pool.out_image_len());
+    let out_len = stage.pool.out_image_len();
+    let images = stage.conv.images_of_batch(g.conv.images());
     threads::chunks2((y, images * out_len), (codes, images * out_len), |task, y, codes| {
         let first = task * images;
         let x = &x[first * g.conv.image_len()..];
@@ -56,23 +57,24 @@ pub fn conv_pool_backward(
     let weights = (g.input_gradient != 0).then(|| stage.conv.pack_backward(&g.conv, w));
     let weights = weights.as_ref().map(|weights| weights.view());
     let (len, out_len) = (g.conv.image_len(), stage.pool.out_image_len());
-    let shards = g.conv.images().div_ceil(SHARD);
+    let shard_len = shard_len(g.conv.images());
+    let shards = g.conv.images().div_ceil(shard_len);
     let mut parts = Scratch::new(shards * w.len());
     let mut parts = parts.write();
     let mut bias_sums = Scratch::new(g.conv.images() * dbias.len());
     let mut bias_sums = bias_sums.write();
     let images = stage.conv.images_at_once();
     threads::chunks3(
-        (dx, SHARD * len),
+        (dx, shard_len * len),
         (&mut parts, w.len()),
-        (&mut bias_sums, SHARD * dbias.len()),
+        (&mut bias_sums, shard_len * dbias.len()),
         |shard, dx, part, bias_sums| {
             let mut sums = Scratch::new(stage.conv.sums_len(&g.conv));
             let mut sums = sums.write();
-            let end = shard * SHARD + bias_sums.len() / dbias.len();
-            for first in (shard * SHARD..end).step_by(images) {
+            let end = shard * shard_len + bias_sums.len() / dbias.len();
+            for first in (shard * shard_len..end).step_by(images) {
                 let range = first..end.min(first + images);
-                let place = first - shard * SHARD..range.end - shard * SHARD;
+                let place = first - shard * shard_len..range.end - shard * shard_len;
                 let out = range.start * out_len..range.end * out_len;
                 let dx = weights
                     .as_ref()

@@ -3,7 +3,7 @@
 
 use super::channels::tree;
 use super::math::{exp, ln};
-use crate::geometry::{CrossEntropy, SHARD};
+use crate::geometry::{CrossEntropy, shard_len};
 use crate::threads;
 
 /// Rows of a task.
@@ -91,11 +91,12 @@ pub(super) fn summarize(
     losses: &[f32],
     summary: &mut [f32],
 ) {
+    let len = shard_len(g.images());
     let shard_sum = |shard: usize| {
-        let losses = losses[shard * SHARD..].iter().take(SHARD);
+        let losses = losses[shard * len..].iter().take(len);
         losses.fold(0.0, |sum, &loss| sum + f64::from(loss))
     };
-    let loss = tree(0.0, g.images().div_ceil(SHARD), shard_sum, |a, b| a + b);
+    let loss = tree(0.0, g.images().div_ceil(len), shard_sum, |a, b| a + b);
     let is_hit = |&(logits, label): &(&[f32], &u8)| first_largest(logits) == usize::from(*label);
     let hits = logits.chunks(g.classes().max(1)).zip(labels).filter(is_hit).count();
     summary.copy_from_slice(&[(loss / g.images() as f64) as f32, hits as f32, 0.0, 0.0]);

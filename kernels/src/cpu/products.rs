@@ -10,7 +10,7 @@ use super::tile::{
     Adjacent, PANELS_TOGETHER, Right, Rows, Scattered, Sums, accumulate, accumulate_row, heights,
     load_tile, store_tile, unrolled, with_height,
 };
-use crate::geometry::SHARD;
+use crate::geometry::shard_len;
 
 /// The sum of `count * step`: where a product's last element ends.
 ///
@@ -299,7 +299,7 @@ impl ColumnProduct<'_> {
 }
 
 /// `c[r, j] = sum over k of a[k * a_step + r] * b[k, j]`, the depth cut into shards of
-/// [`SHARD`] terms whose sums are merged by the tree.
+/// [`shard_len`] terms whose sums are merged by the tree.
 pub(super) struct ShardedProduct<'a> {
     pub a: &'a [f32],
     pub a_step: usize,
@@ -354,8 +354,9 @@ impl ShardedProduct<'_> {
         // Left without initial values, which would cost more than the sums of a small tile.
         let mut subtrees = [const { MaybeUninit::<Sums<S::V, MR, NV>>::uninit() }; LEVELS];
         let mut height = 0;
-        for (shard, from) in (0..self.b.depth).step_by(SHARD).enumerate() {
-            let terms = SHARD.min(self.b.depth - from);
+        let len = shard_len(self.b.depth);
+        for (shard, from) in (0..self.b.depth).step_by(len).enumerate() {
+            let terms = len.min(self.b.depth - from);
             // SAFETY: `tiles` checked the last term of both operands.
             let mut sums = unsafe {
                 let a = (Adjacent(self.a.as_ptr().add(from * self.a_step + first)), self.a_step);

@@ -7,7 +7,7 @@
 //!
 //! - An output of a matrix product or a convolution is one chain `acc = a * b + acc`, rounded once
 //!   a term ([`num_traits::Float::mul_add`]), from 0 with the depth ascending.
-//! - A sum over a batch runs through each shard of [`SHARD`] images in order; the shards' sums are
+//! - A sum over a batch runs through each shard of [`shard_len`] images in order; the shards' sums are
 //!   merged by [`tree_sum`].
 //! - A sum over a channel of images is a chain over the pixels of each image, and from there on
 //!   in `f64`: over the images of a shard in order, over the shards by [`tree_sum`], rounded once
@@ -54,7 +54,7 @@ pub use sgd::sgd;
 pub use soft_cross_entropy::{soft_cross_entropy_backward, soft_cross_entropy_forward};
 pub use targets::targets;
 
-use crate::geometry::SHARD;
+use crate::geometry::shard_len;
 
 /// A real number: `f32` or `f64`.
 pub trait Real: num_traits::Float + Into<f64> {
@@ -99,7 +99,8 @@ pub fn tree_sum<P>(mut parts: Vec<P>, add: impl Fn(P, P) -> P) -> Option<P> {
 
 /// The shards of a batch, as ranges of batch positions.
 fn shards(batch: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..batch).step_by(SHARD).map(move |start| start..batch.min(start + SHARD))
+    let len = shard_len(batch);
+    (0..batch).step_by(len).map(move |start| start..batch.min(start + len))
 }
 
 /// The sum of `term(i)` over a batch: in order within a shard, by the tree over the shards.

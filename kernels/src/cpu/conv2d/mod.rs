@@ -20,7 +20,7 @@ use super::isa::{Isa, direct_only};
 use super::panels::{Panels, PanelsView};
 use super::scratch::Scratch;
 use super::simd::LANES;
-use crate::geometry::{Conv2d, Pool2d, SHARD};
+use crate::geometry::{Conv2d, Pool2d, shard_len};
 use crate::threads;
 use direct::Direct;
 use winograd::Winograd;
@@ -58,6 +58,9 @@ pub fn algorithm(g: &Conv2d) -> Algorithm {
     }
     best.1
 }
+
+/// Tasks that a batch is cut into at least, where it has so many images.
+const TASKS: usize = 4;
 
 /// What the weight gradient of some images is summed up in.
 pub(super) struct WeightSums<'a> {
@@ -107,12 +110,17 @@ impl Convolution {
         matches!(self, Convolution::Winograd(winograd) if winograd.pooled)
     }
 
-    /// How many images are best given to one call; at most a shard.
+    /// How many images are best given to one call; at most [`SHARD`](crate::geometry::SHARD).
     pub fn images_at_once(&self) -> usize {
         match self {
             Convolution::Direct(direct) => direct.images_at_once(),
             Convolution::Winograd(winograd) => winograd.images_at_once(),
         }
+    }
+
+    /// The same in a batch of so many, of which every thread should have some.
+    pub fn images_of_batch(&self, batch: usize) -> usize {
+        self.images_at_once().min(batch.div_ceil(TASKS)).max(1)
     }
 
     /// Height, width and channels of an output image.
@@ -225,7 +233,7 @@ pub fn conv2d_forward(g: &Conv2d, x: &[f32], w: &[f32], y: &mut [f32]) {
     let convolution = Convolution::new(Isa::current(), g);
     let weights = convolution.pack_forward(g, w);
     let weights = weights.view();
-    let images = convolution.images_at_once();
+    let images = convolution.images_of_batch(g.images());
     threads::chunks(y, images * g.out_image_len(), |task, y| {
         let x = &x[task * images * g.image_len()..];
         let x = &x[..y.len() / g.out_image_len() * g.image_len()];
@@ -238,7 +246,7 @@ pub fn conv2d_backward_input(g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) 
     let convolution = Convolution::new(Isa::current(), g);
     let weights = convolution.pack_backward(g, w);
     let weights = weights.view();
-    let images = convolution.images_at_once();
+    let images = convolution.images_of_batch(g.images());
     threads::chunks(dx, images * g.image_len(), |task, dx| {
         let dy = &dy[task * images * g.out_image_len()..];
         let dy = &dy[..dx.len() / g.image_len() * g.out_image_len()];
@@ -266,13 +274,14 @@ pub fn conv2d_backward_weight(g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32])
 
 /// Sums over a batch of `images`: `task` writes each shard's, and the tree merges them to `sum`.
 fn by_shards(images: usize, sum: &mut [f32], task: impl Fn(Range<usize>, &mut [f32]) + Sync) {
-    if images <= SHARD {
+    let len = shard_len(images);
+    if images <= len {
         return task(0..images, sum);
     }
-    let mut parts = Scratch::new(images.div_ceil(SHARD) * sum.len());
+    let mut parts = Scratch::new(images.div_ceil(len) * sum.len());
     let mut parts = parts.write();
     threads::chunks(&mut parts, sum.len(), |shard, part| {
-        task(shard * SHARD..((shard + 1) * SHARD).min(images), part);
+        task(shard * len..((shard + 1) * len).min(images), part);
     });
     super::reduce::tree_of_slices(Isa::current(), &parts, sum.len(), sum);
 }
