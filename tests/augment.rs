@@ -1,5 +1,8 @@
 //! What augmentation does to images, seen from outside: each change alone, by properties.
 
+mod chance;
+
+use chance::check_binomial;
 use toile::ops::augment::{Augmentation, Flip};
 use toile::ops::gather::{Normalization, Resident};
 use toile::{Buffer, Device, Shape};
@@ -47,14 +50,6 @@ fn floats(image: &[u8]) -> Vec<f32> {
 fn mirrored(image: &[f32], width: usize, channels: usize) -> Vec<f32> {
     let rows = image.chunks(width * channels);
     rows.flat_map(|row| row.chunks(channels).rev().flatten().copied()).collect()
-}
-
-/// Of `n` draws with probability `p`, `found` is within five standard deviations of the mean.
-#[track_caller]
-fn check_binomial(found: usize, n: usize, p: f64) {
-    let (mean, deviation) = (n as f64 * p, (n as f64 * p * (1.0 - p)).sqrt());
-    let distance = (found as f64 - mean).abs() / deviation;
-    assert!(distance < 5.0, "{found} of {n}, expected {mean} ± {deviation}");
 }
 
 #[test]

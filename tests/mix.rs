@@ -1,6 +1,9 @@
 //! Mixed batches, seen from outside: the distribution of the shares, which pixels come from where,
 //! and that targets are mixed like images.
 
+mod chance;
+
+use chance::check_binomial;
 use toile::ops::mix::Mix;
 use toile::ops::targets::soft_targets;
 use toile::{Buffer, Device, Shape, Tensor};
@@ -15,14 +18,6 @@ fn numbered(shape: [usize; 4]) -> Tensor {
 fn shares(count: usize, alpha: f32, step: u32) -> Vec<f64> {
     let (_, shares) = numbered([count, 1, 1, 1]).mixed(Mix::Mixup, alpha, 5, step);
     shares.to_vec()
-}
-
-/// Of `n` draws with probability `p`, `found` is within five standard deviations of the mean.
-#[track_caller]
-fn check_binomial(found: usize, n: usize, p: f64) {
-    let (mean, deviation) = (n as f64 * p, (n as f64 * p * (1.0 - p)).sqrt());
-    let distance = (found as f64 - mean).abs() / deviation;
-    assert!(distance < 5.0, "{found} of {n}, expected {mean} ± {deviation}");
 }
 
 /// The moments of Beta(a, a) by formula: mean 1 / 2, variance 1 / (4 (2 a + 1)), fourth central

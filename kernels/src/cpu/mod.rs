@@ -22,6 +22,7 @@ mod gemm;
 pub mod inference;
 mod math;
 mod mix;
+mod moments;
 mod panels;
 mod pool;
 mod products;

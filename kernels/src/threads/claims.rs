@@ -5,20 +5,23 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+/// Workers that have a part of every loop of their own.
+const RANGES: usize = 16;
+
 /// A counter in a cache line of its own.
 #[repr(align(64))]
 struct Counter(AtomicUsize);
 
-/// The calls `0..count` of a loop, each of which is claimed once. At most `RANGES` workers have
+/// The calls `0..count` of a loop, each of which is claimed once. At most [`RANGES`] workers have
 /// ranges of their own; more of them share these.
-pub(super) struct Claims<const RANGES: usize> {
+pub(super) struct Claims {
     count: usize,
     ranges: usize,
     /// Where each range goes on.
     next: [Counter; RANGES],
 }
 
-impl<const RANGES: usize> Claims<RANGES> {
+impl Claims {
     /// Nothing is claimed yet, and as many ranges as `workers`, if these are not too many.
     pub fn new(count: usize, workers: usize) -> Self {
         let ranges = workers.clamp(1, RANGES);
@@ -54,7 +57,7 @@ mod tests {
     fn every_call_is_claimed_once_and_ones_own_first() {
         for count in 0..40 {
             for workers in 1..20 {
-                let claims = Claims::<16>::new(count, workers);
+                let claims = Claims::new(count, workers);
                 let mut claimed: Vec<usize> =
                     std::iter::from_fn(|| claims.claim(workers / 2)).collect();
                 if workers == 2 && count > 1 {

@@ -18,15 +18,13 @@ use super::claims::Claims;
 
 /// How long a worker waits awake for the next loop.
 const AWAKE: Duration = Duration::from_millis(1);
-/// Workers that have a part of every loop of their own.
-const RANGES: usize = 16;
 /// Looks at a counter between two looks at the clock.
 const SPINS: usize = 200;
 
 /// A loop: the body, and how many calls it has.
 struct Loop<'a> {
     body: &'a (dyn Fn(usize) + Sync),
-    claims: Claims<RANGES>,
+    claims: Claims,
     /// Of the first body that panicked on a helper.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
