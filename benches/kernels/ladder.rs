@@ -24,7 +24,7 @@ use crate::{BATCH, Pools, fastest_seconds, line, numbers};
 
 /// Images that the naive loops are timed on: they are slow, and equally slow an image.
 const NAIVE_BATCH: u32 = 1;
-/// Images of the checks: a shard and one more, so that sums over a batch have to be merged.
+/// Images of the checks: more than one shard, the last a part, so that sums have to be merged.
 const CHECKED_BATCH: u32 = SHARD as u32 + 1;
 /// How far a result may be from that of the naive loops, as a share of their largest: sums of
 /// up to ten thousand terms in f32, in another order.

@@ -22,13 +22,18 @@ pub const SHARD: usize = 16;
 
 /// The batch positions that are summed as one unit, in a batch of so many. A sum over a batch runs
 /// through each shard in order, and merges the shards' sums by the tree of
-/// [`crate::reference::tree_sum`]. Shards are what threads share, so small batches have small ones.
+/// [`crate::reference::tree_sum`].
+///
+/// Threads share shards, so there are at least two from five images on; not many more, since each
+/// costs sums of its own.
 #[must_use]
 pub const fn shard_len(batch: usize) -> usize {
-    match batch {
-        0..16 => 4,
-        16..32 => 8,
-        _ => SHARD,
+    if batch >= 2 * SHARD {
+        SHARD
+    } else if batch >= SHARD {
+        SHARD / 2
+    } else {
+        SHARD / 4
     }
 }
 

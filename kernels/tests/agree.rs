@@ -265,6 +265,7 @@ fn check_winograd(
     }
 }
 
+/// As a share of the largest terms.
 const WINOGRAD: f64 = 2e-6;
 
 /// That of weight gradients, which are sums over all tiles.

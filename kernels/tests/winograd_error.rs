@@ -15,10 +15,6 @@ use toile_kernels::{
     conv2d_forward, with_direct_convolution,
 };
 
-/// The error that Winograd's algorithm may have, in errors of direct convolution: 9.5 is the
-/// largest that was measured.
-const LARGEST_RATIO: f64 = 14.0;
-
 /// Numbers from -1 to 1, or the larger of those and 0, as after a ReLU. All are f32, so that the
 /// kernels read what the truth is made of.
 fn numbers(len: usize, purpose: u32, positive: bool) -> Vec<f64> {
@@ -66,11 +62,13 @@ fn relative_error(found: &[f64], truth: &[f64]) -> f64 {
 #[test]
 fn errors_on_the_reference_network() {
     println!("{:24} {:>10} {:>10} {:>7}", "", "direct", "Winograd", "ratio");
-    for (name, side, in_channels, out_channels, outputs) in [
-        ("conv2", 26, 32, 32, 6),
-        ("conv3", 12, 32, 64, 5),
-        ("conv4", 10, 64, 64, 4),
-        ("conv5", 4, 64, 128, 2),
+    // The last is the error that Winograd's algorithm may have, in errors of direct convolution:
+    // 9.5, 7.2, 4.7 and 1.8 are the largest that were measured.
+    for (name, side, in_channels, out_channels, outputs, largest_ratio) in [
+        ("conv2", 26, 32, 32, 6, 14.0),
+        ("conv3", 12, 32, 64, 5, 11.0),
+        ("conv4", 10, 64, 64, 4, 8.0),
+        ("conv5", 4, 64, 128, 2, 8.0),
     ] {
         let g = Conv2d {
             images: 2,
@@ -91,7 +89,7 @@ fn errors_on_the_reference_network() {
             let direct = relative_error(&direct, &truth);
             let ratio = fast / direct;
             println!("{name} {:18} {direct:10.1e} {fast:10.1e} {ratio:7.1}", pass.name);
-            assert!(ratio <= LARGEST_RATIO, "{name} {}: {fast:e} to {direct:e}", pass.name);
+            assert!(ratio <= largest_ratio, "{name} {}: {fast:e} to {direct:e}", pass.name);
         }
     }
 }

@@ -139,14 +139,14 @@ impl<F: FnMut(usize, &[f64])> Kernel for Totals<'_, F> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let channels = self.channels;
-        let shard_len = shard_len(self.sums.len() / channels.max(1)) * channels;
-        let shards = self.sums.len().div_ceil(shard_len.max(1));
+        let numbers = shard_len(self.sums.len() / channels.max(1)) * channels;
+        let shards = self.sums.len().div_ceil(numbers.max(1));
         for channel in (0..channels).step_by(LANES) {
             // Lanes beyond the last channel sum up whatever lies there, and are cut off.
             let shard_sum = |shard: usize| {
                 let mut sum = [0.0; LANES];
-                let from = shard * shard_len + channel;
-                let to = self.sums.len().min((shard + 1) * shard_len);
+                let from = shard * numbers + channel;
+                let to = self.sums.len().min((shard + 1) * numbers);
                 for image in (from..to).step_by(channels) {
                     add(&mut sum, &widen(s, &self.sums[image..]));
                 }

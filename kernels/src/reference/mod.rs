@@ -7,8 +7,8 @@
 //!
 //! - An output of a matrix product or a convolution is one chain `acc = a * b + acc`, rounded once
 //!   a term ([`num_traits::Float::mul_add`]), from 0 with the depth ascending.
-//! - A sum over a batch runs through each shard of [`shard_len`] images in order; the shards' sums are
-//!   merged by [`tree_sum`].
+//! - A sum over a batch runs through each shard of [`shard_len`] images in order; the shards' sums
+//!   are merged by [`tree_sum`].
 //! - A sum over a channel of images is a chain over the pixels of each image, and from there on
 //!   in `f64`: over the images of a shard in order, over the shards by [`tree_sum`], rounded once
 //!   at the end.

@@ -136,9 +136,25 @@ pub fn random_winograd(r: &mut Random) -> Conv2d {
     random_tiled(r, &[2, 4])
 }
 
-/// The same for the forms with five and six outputs.
+/// The same for the forms with five and six outputs. Some have more shards, and some more images in
+/// a shard than are transformed at once, than the plain loops can afford in most.
 pub fn random_large_winograd(r: &mut Random) -> Conv2d {
-    random_tiled(r, &[5, 6])
+    let [images, height, width] = match r.below(40) {
+        0 => [33, 8, 6],
+        1 => [3, 26, 26],
+        _ => return random_tiled(r, &[5, 6]),
+    };
+    Conv2d {
+        images,
+        height,
+        width,
+        in_channels: 16,
+        out_channels: 16,
+        kernel_height: 3,
+        kernel_width: 3,
+        stride: 1,
+        padding: 0,
+    }
 }
 
 fn random_tiled(r: &mut Random, forms: &[usize]) -> Conv2d {

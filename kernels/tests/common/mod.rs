@@ -46,7 +46,7 @@ impl Random {
         choices[self.word() as usize % choices.len()]
     }
 
-    /// A batch size: one image, around one shard, and more than two.
+    /// A batch size: one image, a part of a shard, and several shards of each length.
     pub fn images(&mut self) -> u32 {
         self.pick(&[1, 2, 5, 16, 17, 33])
     }

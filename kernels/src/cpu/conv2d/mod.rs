@@ -59,7 +59,8 @@ pub fn algorithm(g: &Conv2d) -> Algorithm {
     best.1
 }
 
-/// Tasks that a batch is cut into at least, where it has so many images.
+/// Tasks that a batch is cut into at least, where it has so many images. More of them would read
+/// the weights more often than a few images pay for.
 const TASKS: usize = 4;
 
 /// What the weight gradient of some images is summed up in.
@@ -118,9 +119,10 @@ impl Convolution {
         }
     }
 
-    /// The same in a batch of so many, of which every thread should have some.
+    /// How many images a task of a batch of so many takes: fewer than at once where the batch is
+    /// small.
     pub fn images_of_batch(&self, batch: usize) -> usize {
-        self.images_at_once().min(batch.div_ceil(TASKS)).max(1)
+        self.images_at_once().min(batch / TASKS).max(1)
     }
 
     /// Height, width and channels of an output image.

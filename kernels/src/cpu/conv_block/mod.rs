@@ -14,7 +14,7 @@
 //! kernels of the menu that this stands for, so the bits are theirs.
 //!
 //! A *thin* block, whose first convolution costs less than reading its result from memory, keeps
-//! neither: see `thin.rs`.
+//! neither, and rounds one weight gradient otherwise: see `thin.rs`.
 
 mod thin;
 

@@ -1,8 +1,8 @@
 //! Thin blocks: their first convolution costs less than reading its result from memory.
 //!
-//! So z is computed again where it is needed, and since dz = scale (dn - m - xhat q) is linear in dn,
-//! 1 and xhat, so is dw1 in the sums of patches times these three. Round 1 adds them up, and round 2
-//! is a few thousand multiplications. That rounds dw1 otherwise; all other bits stay.
+//! So z is computed again where it is needed, and since dz = scale (dn - m - xhat q) is linear in
+//! dn, 1 and xhat, so is dw1 in the sums of patches times these three. Round 1 adds them up, and
+//! round 2 is a few thousand multiplications. That rounds dw1 otherwise; all other bits stay.
 
 use std::ops::Range;
 

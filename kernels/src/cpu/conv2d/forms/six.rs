@@ -102,7 +102,11 @@ lines! {
                 s.fma(quarter, sum2, sum_half),
                 s.fma(middle, v0, s.mul(minus_ones, sum)),
             ),
-            s.fma(minus_middle, v7, s.fma(half, difference_half, s.fma(two, difference2, difference))),
+            s.fma(
+                minus_middle,
+                v7,
+                s.fma(half, difference_half, s.fma(two, difference2, difference)),
+            ),
             s.add(s.sub(sum, v0), s.add(sum2, sum_half)),
             v7,
         ]
