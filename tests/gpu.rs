@@ -26,6 +26,11 @@ fn device() -> Option<MutexGuard<'static, ()>> {
     gpu::is_there().then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// One at which rounding does not decide. At 1e-3, the CPU's own losses with FMA and without are 3 %
+/// apart after twenty steps, and at 1e-4 those of direct convolution and of Winograd's algorithm
+/// are 0.09 %, since Adam makes whole steps of gradients that are next to 0.
+const LEARNING_RATE: f64 = 2e-5;
+
 /// The reference network, and what its first steps on made-up images need.
 struct Training {
     network: Sequential,
@@ -63,7 +68,7 @@ impl Training {
         let loss = logits.cross_entropy(&self.labels, &mut self.summary);
         let parameters = self.network.parameters();
         parameters.check_reached(&loss.mean.backward());
-        self.optimizer.update(parameters, 1e-4, self.step.into(), &mut self.summary);
+        self.optimizer.update(parameters, LEARNING_RATE, self.step.into(), &mut self.summary);
         self.step += 1;
         self.summary.to_vec::<f32>()[0]
     }
@@ -98,8 +103,7 @@ fn gradients_are_those_of_the_cpu() {
     }
 }
 
-/// At a rate at which rounding does not decide: at 1e-3, the CPU's own losses with FMA and
-/// without are 3 % apart by then, since Adam makes whole steps of gradients that are next to 0.
+/// Losses that feel the updates: at five times the rate the last is 9 % lower.
 #[test]
 fn twenty_losses_are_those_of_the_cpu() {
     let Some(_turn) = device() else { return };
@@ -107,7 +111,7 @@ fn twenty_losses_are_those_of_the_cpu() {
     let mut card = Training::new(Device::Gpu, 8);
     for step in 1..=20 {
         let (cpu, card) = (cpu.step(), card.step());
-        assert!((cpu - card).abs() <= 1e-4 * cpu, "step {step}: {cpu} and {card}");
+        assert!((cpu - card).abs() <= 1e-5 * cpu, "step {step}: {cpu} and {card}");
     }
 }
 
