@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::elementwise::TASK_LEN;
+use super::handover::HandOver;
 use super::isa::Isa;
 use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::Adam;
@@ -71,6 +72,8 @@ impl Kernel for Update<'_> {
         let (share1, share2) = (s.splat(self.g.share1), s.splat(self.g.share2));
         let (first, minus_first) = (s.splat(SMALLEST_FIRST), s.splat(-SMALLEST_FIRST));
         let second = s.splat(SMALLEST_SECOND);
+        // The values are packed by whoever needs them next; gradients and moments stay.
+        let out = HandOver::to_others();
         let moments = self.first_moment.chunks_mut(LANES).zip(self.second_moment.chunks_mut(LANES));
         let values = self.values.chunks_mut(LANES);
         for ((gradient, value), (m_slice, v_slice)) in
@@ -87,8 +90,9 @@ impl Kernel for Update<'_> {
             s.store_slice(v_slice, v);
             let step = s.div(s.mul(rate, m), s.add(s.sqrt(v), epsilon));
             let old = s.load_slice(value);
-            s.store_slice(value, s.sub(s.sub(old, s.mul(decay, old)), step));
+            out.store_slice(s, value, s.sub(s.sub(old, s.mul(decay, old)), step));
         }
+        out.end(s);
     }
 }
 

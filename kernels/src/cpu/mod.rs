@@ -19,6 +19,7 @@ mod elementwise;
 mod finish;
 mod gather;
 mod gemm;
+mod handover;
 pub mod inference;
 mod math;
 mod mix;

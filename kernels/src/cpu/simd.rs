@@ -28,6 +28,18 @@ pub trait Simd: Copy + Send + Sync {
     /// # Safety
     /// 16 f32 must be writable at `to`; no alignment is asked for.
     unsafe fn store(self, to: *mut f32, v: Self::V);
+    /// [`Simd::store`] past the caches, if the CPU can and `to` is the start of a cache line. Other
+    /// threads may see it late: [`Simd::end_past_caches`] must follow before they are told of it.
+    /// # Safety
+    /// As for [`Simd::store`].
+    #[inline(always)]
+    unsafe fn store_past_caches(self, to: *mut f32, v: Self::V) {
+        // SAFETY: the caller guarantees it.
+        unsafe { self.store(to, v) }
+    }
+    /// Whatever was stored past the caches is seen before anything that this thread stores later.
+    #[inline(always)]
+    fn end_past_caches(self) {}
     /// `a + b`
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a - b`

@@ -72,6 +72,23 @@ impl Simd for Avx2 {
         });
     }
     #[inline(always)]
+    unsafe fn store_past_caches(self, to: *mut f32, v: Pair) {
+        // The instruction asks for aligned places, and a line in two parts would be written twice.
+        if to.addr().is_multiple_of(64) {
+            intrinsic!({
+                _mm256_stream_ps(to, v.0);
+                _mm256_stream_ps(to.add(8), v.1);
+            });
+        } else {
+            // SAFETY: the caller guarantees the place.
+            unsafe { self.store(to, v) };
+        }
+    }
+    #[inline(always)]
+    fn end_past_caches(self) {
+        intrinsic!(_mm_sfence());
+    }
+    #[inline(always)]
     fn add(self, a: Pair, b: Pair) -> Pair {
         intrinsic!(Pair(_mm256_add_ps(a.0, b.0), _mm256_add_ps(a.1, b.1)))
     }

@@ -60,6 +60,19 @@ impl Simd for Avx512 {
         intrinsic!(_mm512_storeu_ps(to, v))
     }
     #[inline(always)]
+    unsafe fn store_past_caches(self, to: *mut f32, v: __m512) {
+        // The instruction asks for aligned places.
+        if to.addr().is_multiple_of(64) {
+            intrinsic!(_mm512_stream_ps(to, v));
+        } else {
+            intrinsic!(_mm512_storeu_ps(to, v));
+        }
+    }
+    #[inline(always)]
+    fn end_past_caches(self) {
+        intrinsic!(_mm_sfence());
+    }
+    #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
         intrinsic!(_mm512_add_ps(a, b))
     }

@@ -291,8 +291,7 @@ impl Target<'_> {
                 for j in 0..self.part.size[1] {
                     let [above, before] = self.part.outside;
                     let pixel = s.load(copy.at(above + i, before + j));
-                    let to = to.at(i, j);
-                    s.store(to, sink.place(s, to, pixel));
+                    sink.put(s, to.at(i, j), pixel);
                 }
             }
         }

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 
 use super::forms::Line;
 use crate::cpu::finish::FinishVector;
+use crate::cpu::handover::HandOver;
 use crate::cpu::simd::Simd;
 
 /// A kernel that applies the map `L`.
@@ -44,13 +45,13 @@ impl Square {
     }
 }
 
-/// What becomes of a number in the place that it is for.
+/// How a number gets to the place that it is for.
 pub(super) trait Sink<S: Simd>: Copy {
-    /// The new content of the place that `v` is for.
+    /// Puts `v` to its place.
     ///
     /// # Safety
-    /// 16 f32 must be readable at `place`.
-    unsafe fn place(self, s: S, place: *const f32, v: S::V) -> S::V;
+    /// 16 f32 must be readable and writable at `place`.
+    unsafe fn put(self, s: S, place: *mut f32, v: S::V);
 }
 
 /// It takes the place.
@@ -59,8 +60,9 @@ pub(super) struct Overwrite;
 
 impl<S: Simd> Sink<S> for Overwrite {
     #[inline(always)]
-    unsafe fn place(self, _: S, _: *const f32, v: S::V) -> S::V {
-        v
+    unsafe fn put(self, s: S, place: *mut f32, v: S::V) {
+        // SAFETY: the caller guarantees the place.
+        unsafe { s.store(place, v) }
     }
 }
 
@@ -70,16 +72,25 @@ pub(super) struct Add;
 
 impl<S: Simd> Sink<S> for Add {
     #[inline(always)]
-    unsafe fn place(self, s: S, place: *const f32, v: S::V) -> S::V {
-        // SAFETY: the caller guarantees it.
-        s.add(unsafe { s.load(place) }, v)
+    unsafe fn put(self, s: S, place: *mut f32, v: S::V) {
+        // SAFETY: the caller guarantees the place.
+        unsafe { s.store(place, s.add(s.load(place), v)) }
     }
 }
 
 impl<S: Simd> Sink<S> for FinishVector<S::V> {
     #[inline(always)]
-    unsafe fn place(self, s: S, _: *const f32, v: S::V) -> S::V {
-        self.apply(s, v)
+    unsafe fn put(self, s: S, place: *mut f32, v: S::V) {
+        // SAFETY: the caller guarantees the place.
+        unsafe { s.store(place, self.apply(s, v)) }
+    }
+}
+
+impl<S: Simd> Sink<S> for HandOver {
+    #[inline(always)]
+    unsafe fn put(self, s: S, place: *mut f32, v: S::V) {
+        // SAFETY: the caller guarantees the place.
+        unsafe { self.store(s, place, v) }
     }
 }
 
@@ -145,8 +156,7 @@ pub(super) unsafe fn both_ways<L: Line<FROM, TO>, S: Simd, const FROM: usize, co
         // SAFETY: `columns` wrote this row, and the caller guarantees the places.
         unsafe {
             for (j, value) in row::<L, S, FROM, TO>(s, half).into_iter().enumerate() {
-                let to = to.at(i, j);
-                s.store(to, sink.place(s, to, value));
+                sink.put(s, to.at(i, j), value);
             }
         }
     }

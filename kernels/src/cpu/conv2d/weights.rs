@@ -1,7 +1,8 @@
 //! Weights at the frequencies of Winograd's algorithm, and their gradient back from there.
 
 use super::forms::Line;
-use super::transform::{Overwrite, Square, Through, both_ways, through};
+use super::transform::{Square, Through, both_ways, through};
+use crate::cpu::handover::HandOver;
 use crate::cpu::isa::Isa;
 use crate::cpu::panels::Panels;
 use crate::cpu::scratch::Scratch;
@@ -70,6 +71,7 @@ impl<L: Line<3, T>, const T: usize> Kernel for Through<PackPanel<'_>, L, 3, T> {
         assert_eq!(to.len(), T * T * depth * width, "the panel's size");
         assert!(columns.is_multiple_of(LANES) && width.is_multiple_of(LANES), "blocks of 16");
         let (tap, frequency) = (depth * columns, depth * width);
+        let out = HandOver::to_others();
         for k in 0..depth {
             for v in (0..width).step_by(LANES) {
                 let at = k * width + v;
@@ -84,10 +86,11 @@ impl<L: Line<3, T>, const T: usize> Kernel for Through<PackPanel<'_>, L, 3, T> {
                     let from = Square::read_only(from, 3 * tap, tap);
                     let to = to.as_mut_ptr().add(at);
                     let to = Square { start: to, row: T * frequency, column: frequency };
-                    both_ways::<L, S, 3, T>(s, from, to, Overwrite);
+                    both_ways::<L, S, 3, T>(s, from, to, out);
                 }
             }
         }
+        out.end(s);
     }
 }
 
@@ -106,6 +109,7 @@ impl<L: Line<T, 3>, const T: usize> Kernel for Through<WeightGradient<'_>, L, T,
         assert_eq!(frequencies.len(), T * T * size, "the frequencies' size");
         assert_eq!(dw.len(), 9 * size, "the gradient's size");
         assert!(size.is_multiple_of(LANES), "blocks of 16");
+        let out = HandOver::to_others();
         for at in (0..size).step_by(LANES) {
             // SAFETY: the sizes say that every frequency and every tap has 16 numbers at `at`.
             unsafe {
@@ -113,8 +117,9 @@ impl<L: Line<T, 3>, const T: usize> Kernel for Through<WeightGradient<'_>, L, T,
                 let from = Square::read_only(from, T * size, size);
                 let to = dw.as_mut_ptr().add(at);
                 let to = Square { start: to, row: 3 * size, column: size };
-                both_ways::<L, S, T, 3>(s, from, to, Overwrite);
+                both_ways::<L, S, T, 3>(s, from, to, out);
             }
         }
+        out.end(s);
     }
 }
