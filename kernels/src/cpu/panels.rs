@@ -6,9 +6,6 @@ use super::simd::{Kernel, LANES, Simd};
 use crate::block::Frozen;
 use crate::threads;
 
-/// Rows of a transposed operand that are read together.
-const FEW_ROWS: usize = 8;
-
 /// The right operand of a product in panels as wide as a tile: `[panel][depth][width]`, the last
 /// panel filled up with zeros.
 pub(super) struct Panels {
@@ -43,19 +40,8 @@ impl Panels {
         Self::fill(isa, depth, columns, |first, packed| {
             let width = packed.len() / depth;
             let used = width.min(columns - first);
-            // A cache line of few rows of `b` at a time: rows are often so far apart that more of
-            // them drive each other out of the cache.
-            for from in (0..depth).step_by(LANES) {
-                for columns in (0..used).step_by(FEW_ROWS) {
-                    let columns = columns..used.min(columns + FEW_ROWS);
-                    for k in from..depth.min(from + LANES) {
-                        for j in columns.clone() {
-                            packed[k * width + j] = b[(first + j) * depth + k];
-                        }
-                    }
-                }
-            }
-            packed.chunks_exact_mut(width).for_each(|row| row[used..].fill(0.0));
+            let b = &b[first * depth..(first + used) * depth];
+            isa.run(PackTransposed { b, depth, width, packed });
         })
     }
 
@@ -66,11 +52,23 @@ impl Panels {
         columns: usize,
         fill: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Panels {
+        Self::fill_all(isa, depth, columns, |width, packed| {
+            threads::chunks(packed, (depth * width).max(1), |panel, packed| {
+                fill(panel * width, packed);
+            });
+        })
+    }
+
+    /// Panels of `depth` rows, all of which `fill(width, panels)` writes.
+    pub fn fill_all(
+        isa: Isa,
+        depth: usize,
+        columns: usize,
+        fill: impl FnOnce(usize, &mut [f32]),
+    ) -> Panels {
         let width = panel_width(isa);
         let mut data = Scratch::new(columns.div_ceil(width) * depth * width);
-        threads::chunks(&mut data.write(), (depth * width).max(1), |panel, packed| {
-            fill(panel * width, packed);
-        });
+        fill(width, &mut data.write());
         Panels { data: data.freeze(), depth, columns, width }
     }
 
@@ -126,5 +124,38 @@ impl Kernel for PanelWidth {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> usize {
         S::TILE_VECTORS * LANES
+    }
+}
+
+/// One panel: the transpose of the rows of `b`, and zeros where it has too few of them.
+struct PackTransposed<'a> {
+    b: &'a [f32],
+    depth: usize,
+    width: usize,
+    /// [depth][width]
+    packed: &'a mut [f32],
+}
+
+impl Kernel for PackTransposed<'_> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let PackTransposed { b, depth, width, packed } = self;
+        let mut rows = [s.splat(0.0); LANES];
+        for from in (0..depth).step_by(LANES) {
+            // Rows are often so far apart that more of them drive each other out of the cache.
+            for first in (0..width).step_by(LANES) {
+                for (i, row) in rows.iter_mut().enumerate() {
+                    let all = b.get((first + i) * depth..).unwrap_or_default();
+                    let part = &all[from.min(all.len())..depth.min(all.len())];
+                    *row = s.load_slice(part);
+                }
+                let columns = s.transpose(rows);
+                let depths = packed[from * width..].chunks_exact_mut(width);
+                for (to, &column) in depths.zip(&columns) {
+                    s.store_slice(&mut to[first..], column);
+                }
+            }
+        }
     }
 }

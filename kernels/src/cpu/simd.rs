@@ -61,6 +61,8 @@ pub trait Simd: Copy + Send + Sync {
     fn max(self, a: Self::V, b: Self::V) -> Self::V {
         self.select_gt(a, b, a, b)
     }
+    /// The transpose: lane j of vector i becomes lane i of vector j.
+    fn transpose(self, rows: [Self::V; LANES]) -> [Self::V; LANES];
     /// Asks for the cache line of an address, which need not be readable, to be brought closer.
     #[inline(always)]
     fn prefetch(self, _: *const f32) {}
@@ -127,4 +129,49 @@ pub trait Kernel {
     type Output;
     /// The body.
     fn run<S: Simd>(self, s: S) -> Self::Output;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::isa::Isa;
+
+    /// Transposes sixteen rows, read from and written to place 0, 1, 2, ... of a cache line, past
+    /// the caches.
+    struct Transpose<'a> {
+        rows: &'a [f32],
+        columns: &'a mut [f32],
+    }
+
+    impl Kernel for Transpose<'_> {
+        type Output = ();
+        #[inline(always)]
+        fn run<S: Simd>(self, s: S) {
+            let mut rows = [s.splat(0.0); LANES];
+            for (row, from) in rows.iter_mut().zip(self.rows.chunks_exact(LANES)) {
+                *row = s.load_slice(from);
+            }
+            for (to, column) in self.columns.chunks_exact_mut(LANES).zip(s.transpose(rows)) {
+                // SAFETY: the chunk holds 16 elements.
+                unsafe { s.store_past_caches(to.as_mut_ptr(), column) };
+            }
+            s.end_past_caches();
+        }
+    }
+
+    #[test]
+    fn lanes_and_vectors_change_places() {
+        let rows: Vec<f32> = (0..LANES * LANES).map(|i| i as f32).collect();
+        for isa in Isa::available() {
+            for start in 0..LANES {
+                let mut columns = vec![-1.0; start + LANES * LANES];
+                isa.run(Transpose { rows: &rows, columns: &mut columns[start..] });
+                assert!(columns[..start].iter().all(|&x| x == -1.0), "{isa}: written before");
+                for (i, &x) in columns[start..].iter().enumerate() {
+                    let expected = rows[i % LANES * LANES + i / LANES];
+                    assert_eq!(x, expected, "{isa}: vector {}, lane {}", i / LANES, i % LANES);
+                }
+            }
+        }
+    }
 }

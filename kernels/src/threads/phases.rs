@@ -154,6 +154,16 @@ impl<'a> Shared<'a> {
         Shared { start: numbers.as_mut_ptr(), len: numbers.len(), numbers: PhantomData }
     }
 
+    /// Where the numbers `range` start, for writing as by [`Shared::write`].
+    ///
+    /// # Panics
+    /// If there are none such.
+    pub fn start_of(&self, range: Range<usize>) -> *mut f32 {
+        assert!(range.start <= range.end && range.end <= self.len, "a range of shared numbers");
+        // SAFETY: in bounds, as just checked.
+        unsafe { self.start.add(range.start) }
+    }
+
     /// The numbers `range`, for reading.
     ///
     /// # Safety

@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use crate::cpu::simd::{Kernel, Simd};
+use crate::cpu::simd::{Kernel, LANES, Simd};
 
 /// Proof that this CPU has AVX2 and FMA.
 #[derive(Clone, Copy)]
@@ -43,6 +43,34 @@ macro_rules! intrinsic {
 unsafe fn load_8_bytes(from: *const u8) -> __m256 {
     // SAFETY: the caller guarantees both.
     unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))) }
+}
+
+/// The transpose of eight lanes of eight rows.
+///
+/// # Safety
+/// The CPU must have AVX2.
+#[inline(always)]
+unsafe fn transpose_8(mut rows: [__m256; 8]) -> [__m256; 8] {
+    // SAFETY: the caller guarantees the instructions.
+    unsafe {
+        // Four rows at a time: the squares of 4 by 4 that lie in each half of the registers.
+        for rows in rows.chunks_exact_mut(4) {
+            let [a, b, c, d] = [rows[0], rows[1], rows[2], rows[3]];
+            let (ab, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let (cd, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            rows[0] = _mm256_shuffle_ps::<0b01_00_01_00>(ab, cd);
+            rows[1] = _mm256_shuffle_ps::<0b11_10_11_10>(ab, cd);
+            rows[2] = _mm256_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high);
+            rows[3] = _mm256_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high);
+        }
+        // Then the halves themselves: row `i` of both has a part of columns i and i + 4.
+        for i in 0..4 {
+            let (a, b) = (rows[i], rows[i + 4]);
+            rows[i] = _mm256_permute2f128_ps::<0x20>(a, b);
+            rows[i + 4] = _mm256_permute2f128_ps::<0x31>(a, b);
+        }
+    }
+    rows
 }
 
 impl Simd for Avx2 {
@@ -129,6 +157,20 @@ impl Simd for Avx2 {
             _mm256_blendv_ps(y.0, x.0, _mm256_cmp_ps::<_CMP_EQ_OQ>(a.0, b.0)),
             _mm256_blendv_ps(y.1, x.1, _mm256_cmp_ps::<_CMP_EQ_OQ>(a.1, b.1)),
         ))
+    }
+    #[inline(always)]
+    fn transpose(self, mut rows: [Pair; LANES]) -> [Pair; LANES] {
+        let low = |first: usize| core::array::from_fn(|i| rows[first + i].0);
+        let high = |first: usize| core::array::from_fn(|i| rows[first + i].1);
+        let (above, below) = intrinsic!((
+            [transpose_8(low(0)), transpose_8(low(8))],
+            [transpose_8(high(0)), transpose_8(high(8))],
+        ));
+        for i in 0..8 {
+            rows[i] = Pair(above[0][i], above[1][i]);
+            rows[i + 8] = Pair(below[0][i], below[1][i]);
+        }
+        rows
     }
     #[inline(always)]
     fn prefetch(self, from: *const f32) {

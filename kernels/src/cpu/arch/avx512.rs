@@ -2,7 +2,7 @@
 
 use core::arch::x86_64::*;
 
-use crate::cpu::simd::{Kernel, Simd};
+use crate::cpu::simd::{Kernel, LANES, Simd};
 
 /// Proof that this CPU has AVX-512 F, BW, DQ and VL, and FMA.
 #[derive(Clone, Copy)]
@@ -34,6 +34,43 @@ macro_rules! intrinsic {
         // one is passed, is valid for 16 elements by the contract of the trait's method.
         unsafe { $call }
     };
+}
+
+/// Lanes of `a` and `b` by turns: of the lower half of each quarter, and of the upper half.
+///
+/// # Safety
+/// The CPU must have AVX-512 F.
+#[inline(always)]
+unsafe fn unpack(a: __m512, b: __m512) -> (__m512, __m512) {
+    // SAFETY: the caller guarantees the instructions.
+    unsafe { (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)) }
+}
+
+/// The same with two lanes at a time.
+///
+/// # Safety
+/// The CPU must have AVX-512 F.
+#[inline(always)]
+unsafe fn unpack_pairs(a: __m512, b: __m512) -> (__m512, __m512) {
+    // SAFETY: the caller guarantees the instructions.
+    unsafe {
+        let (a, b) = (_mm512_castps_pd(a), _mm512_castps_pd(b));
+        let (low, high) = (_mm512_unpacklo_pd(a, b), _mm512_unpackhi_pd(a, b));
+        (_mm512_castpd_ps(low), _mm512_castpd_ps(high))
+    }
+}
+
+/// Quarters 0 and 2 of `a` and of `b`, and quarters 1 and 3.
+///
+/// # Safety
+/// The CPU must have AVX-512 F.
+#[inline(always)]
+unsafe fn quarters(a: __m512, b: __m512) -> (__m512, __m512) {
+    // SAFETY: the caller guarantees the instructions.
+    unsafe {
+        let even = _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b);
+        (even, _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b))
+    }
 }
 
 impl Simd for Avx512 {
@@ -107,6 +144,25 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn select_eq(self, a: __m512, b: __m512, x: __m512, y: __m512) -> __m512 {
         intrinsic!(_mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b), y, x))
+    }
+    #[inline(always)]
+    fn transpose(self, mut rows: [__m512; LANES]) -> [__m512; LANES] {
+        // Four rows at a time: the squares of 4 by 4 that lie in each quarter of the registers.
+        for rows in rows.chunks_exact_mut(4) {
+            let [a, b, c, d] = [rows[0], rows[1], rows[2], rows[3]];
+            let (ab, cd) = intrinsic!((unpack(a, b), unpack(c, d)));
+            (rows[0], rows[1]) = intrinsic!(unpack_pairs(ab.0, cd.0));
+            (rows[2], rows[3]) = intrinsic!(unpack_pairs(ab.1, cd.1));
+        }
+        // Then the quarters themselves: each group's row `i` has a part of columns i, i + 4, i + 8
+        // and i + 12.
+        for i in 0..4 {
+            let [a, b, c, d] = [rows[i], rows[i + 4], rows[i + 8], rows[i + 12]];
+            let (ab, cd) = intrinsic!((quarters(a, b), quarters(c, d)));
+            (rows[i], rows[i + 8]) = intrinsic!(quarters(ab.0, cd.0));
+            (rows[i + 4], rows[i + 12]) = intrinsic!(quarters(ab.1, cd.1));
+        }
+        rows
     }
     #[inline(always)]
     fn prefetch(self, from: *const f32) {

@@ -93,6 +93,11 @@ impl Simd for Portable {
         select(a, b, x, y, |a, b| a == b)
     }
     #[inline(always)]
+    fn transpose(self, rows: [Pair; LANES]) -> [Pair; LANES] {
+        let rows = rows.map(lanes);
+        core::array::from_fn(|j| vector(core::array::from_fn(|i| rows[i][j])))
+    }
+    #[inline(always)]
     unsafe fn load_u8(self, from: *const u8) -> Pair {
         // SAFETY: the caller guarantees 16 readable bytes.
         let bytes = unsafe { from.cast::<[u8; LANES]>().read_unaligned() };

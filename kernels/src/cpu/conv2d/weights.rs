@@ -5,10 +5,9 @@ use super::transform::{Square, Through, both_ways, through};
 use crate::cpu::handover::HandOver;
 use crate::cpu::isa::Isa;
 use crate::cpu::panels::Panels;
-use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Kernel, LANES, Simd};
 use crate::geometry::Conv2d;
-use crate::threads;
+use crate::threads::{self, phases::Shared};
 
 /// U = G g Gᵀ for the forward pass, packed: [panel][frequency][depth][panel's width]. The depth is
 /// input channels, the columns are output channels.
@@ -17,7 +16,7 @@ pub(super) fn pack_forward<L: Line<3, T>, const T: usize>(
     g: &Conv2d,
     w: &[f32],
 ) -> Panels {
-    pack::<L, T>(isa, g.in_channels(), g.out_channels(), w)
+    pack::<L, T>(isa, Weights { w, depth: g.in_channels(), columns: g.out_channels(), turn: false })
 }
 
 /// The same for the input gradient: depth and columns the other way around.
@@ -26,71 +25,109 @@ pub(super) fn pack_backward<L: Line<3, T>, const T: usize>(
     g: &Conv2d,
     w: &[f32],
 ) -> Panels {
-    let (inputs, outputs) = (g.in_channels(), g.out_channels());
-    let mut turned = Scratch::new(w.len());
-    threads::chunks(&mut turned.write(), inputs * outputs, |tap, turned| {
-        let w = &w[tap * inputs * outputs..];
-        for (output, row) in turned.chunks_exact_mut(inputs).enumerate() {
-            for (input, to) in row.iter_mut().enumerate() {
-                *to = w[input * outputs + output];
-            }
-        }
-    });
-    pack::<L, T>(isa, outputs, inputs, &turned.read())
+    pack::<L, T>(isa, Weights { w, depth: g.out_channels(), columns: g.in_channels(), turn: true })
 }
 
-/// `w` is [tap][depth][columns].
-fn pack<L: Line<3, T>, const T: usize>(
-    isa: Isa,
-    depth: usize,
-    columns: usize,
-    w: &[f32],
-) -> Panels {
-    Panels::fill(isa, T * T * depth, columns, |first, to| {
-        let width = to.len() / (T * T * depth);
-        isa.run(through::<L, _, 3, T>(PackPanel { w, depth, columns, first, width, to }));
-    })
-}
-
-/// One panel: [frequency][depth][width], columns `first..first + width` of `w`.
-struct PackPanel<'a> {
+/// The weights of nine taps as the right operand of a product.
+#[derive(Clone, Copy)]
+struct Weights<'a> {
+    /// [tap][depth][columns], or [tap][columns][depth] where they must be turned.
     w: &'a [f32],
     depth: usize,
     columns: usize,
-    first: usize,
-    width: usize,
-    to: &'a mut [f32],
+    turn: bool,
 }
 
-impl<L: Line<3, T>, const T: usize> Kernel for Through<PackPanel<'_>, L, 3, T> {
+/// A task each for 16 rows of a panel: many layers have few panels.
+fn pack<L: Line<3, T>, const T: usize>(isa: Isa, weights: Weights) -> Panels {
+    let Weights { w, depth, columns, .. } = weights;
+    assert_eq!(w.len(), 9 * depth * columns, "the weights' size");
+    assert!(depth.is_multiple_of(LANES) && columns.is_multiple_of(LANES), "blocks of 16");
+    Panels::fill_all(isa, T * T * depth, columns, |width, panels| {
+        let panels = Shared::new(panels);
+        let blocks = depth / LANES;
+        threads::share(columns.div_ceil(width) * blocks, |task| {
+            let (panel, row) = (task / blocks, task % blocks * LANES);
+            isa.run(through::<L, _, 3, T>(PackRows { weights, panel, row, width, panels }));
+        });
+    })
+}
+
+/// Rows `row..row + 16` of a panel at all frequencies.
+struct PackRows<'a> {
+    weights: Weights<'a>,
+    panel: usize,
+    row: usize,
+    width: usize,
+    /// [panel][frequency][depth][width]
+    panels: Shared<'a>,
+}
+
+impl<L: Line<3, T>, const T: usize> Kernel for Through<PackRows<'_>, L, 3, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let PackPanel { w, depth, columns, first, width, to } = self.kernel;
-        assert_eq!(w.len(), 9 * depth * columns, "the weights' size");
-        assert_eq!(to.len(), T * T * depth * width, "the panel's size");
-        assert!(columns.is_multiple_of(LANES) && width.is_multiple_of(LANES), "blocks of 16");
-        let (tap, frequency) = (depth * columns, depth * width);
+        let PackRows { weights, panel, row, width, panels } = self.kernel;
+        let Weights { w, depth, columns, turn } = weights;
+        let frequency = depth * width;
         let out = HandOver::to_others();
-        for k in 0..depth {
-            for v in (0..width).step_by(LANES) {
-                let at = k * width + v;
-                if first + v >= columns {
-                    (0..T * T).for_each(|i| to[i * frequency + at..][..LANES].fill(0.0));
-                    continue;
-                }
-                // SAFETY: the sizes say that all taps have row k and its 16 columns from
-                // `first + v` on, and all frequencies of the panel a vector at `at`.
+        let mut turned = [[0.0; LANES * LANES]; 9];
+        for v in (0..width).step_by(LANES) {
+            let column = panel * width + v;
+            let is_there = column < columns;
+            if is_there && turn {
+                weights.turn_block(s, row, column, &mut turned);
+            }
+            for k in 0..LANES {
+                let at = panel * T * T * frequency + (row + k) * width + v;
+                let end = at + (T * T - 1) * frequency + LANES;
+                let to = Square {
+                    start: panels.start_of(at..end),
+                    row: T * frequency,
+                    column: frequency,
+                };
+                // SAFETY: the panel has a vector there at each frequency, as `start_of` checked, and
+                // nobody else writes these rows of it. Every tap has row `row + k` and 16 columns
+                // from `column` on, by the weights' size; in the turned block it is row k.
                 unsafe {
-                    let from = w.as_ptr().add(k * columns + first + v);
-                    let from = Square::read_only(from, 3 * tap, tap);
-                    let to = to.as_mut_ptr().add(at);
-                    let to = Square { start: to, row: T * frequency, column: frequency };
-                    both_ways::<L, S, 3, T>(s, from, to, out);
+                    if !is_there {
+                        (0..T * T).for_each(|i| s.store(to.at(0, i), s.splat(0.0)));
+                        continue;
+                    }
+                    let (from, tap) = if turn {
+                        (turned.as_ptr().cast::<f32>().add(k * LANES), LANES * LANES)
+                    } else {
+                        (w.as_ptr().add((row + k) * columns + column), depth * columns)
+                    };
+                    both_ways::<L, S, 3, T>(s, Square::read_only(from, 3 * tap, tap), to, out);
                 }
             }
         }
         out.end(s);
+    }
+}
+
+impl Weights<'_> {
+    /// Sixteen rows from `row` on of sixteen columns from `column` on, a tap each, out of weights that
+    /// lie the other way around.
+    #[inline(always)]
+    fn turn_block<S: Simd>(
+        &self,
+        s: S,
+        row: usize,
+        column: usize,
+        to: &mut [[f32; LANES * LANES]; 9],
+    ) {
+        for (tap, to) in to.iter_mut().enumerate() {
+            let mut rows = [s.splat(0.0); LANES];
+            for (i, lanes) in rows.iter_mut().enumerate() {
+                *lanes =
+                    s.load_slice(&self.w[(tap * self.columns + column + i) * self.depth + row..]);
+            }
+            for (to, &lanes) in to.chunks_exact_mut(LANES).zip(&s.transpose(rows)) {
+                s.store_slice(to, lanes);
+            }
+        }
     }
 }
 
