@@ -20,17 +20,32 @@ fn tap_start(input: vec3u, tap: vec2u) -> u32 {
     return ((input.x * OUT_HEIGHT + row) * OUT_WIDTH + column) * OUT_CHANNELS;
 }
 
-// w[tap, column .. column + 4, channel]; neighbouring threads have neighbouring output channels.
+// w[tap, column, channel .. channel + 4]
 fn right_vector(k: u32, column: u32) -> vec4f {
-    var numbers = vec4f();
-    let tap = k / OUT_CHANNELS;
-    for (var j = 0u; j < 4u; j++) {
-        if k < DEPTH && column + j < COLUMNS {
-            let row = tap * IN_CHANNELS + column + j;
-            numbers[j] = right_number(row * OUT_CHANNELS + k % OUT_CHANNELS);
-        }
+    if k >= DEPTH || column >= COLUMNS {
+        return vec4f();
     }
-    return numbers;
+    if RIGHT_VECTORS {
+        return right_four(weight_place(k, column));
+    }
+    return vec4f(
+        weight(k, column),
+        weight(k + 1u, column),
+        weight(k + 2u, column),
+        weight(k + 3u, column),
+    );
+}
+
+fn weight(k: u32, column: u32) -> f32 {
+    if k >= DEPTH {
+        return 0.0;
+    }
+    return right_number(weight_place(k, column));
+}
+
+// Where the weight is that a term and an input channel share.
+fn weight_place(k: u32, column: u32) -> u32 {
+    return (k / OUT_CHANNELS * IN_CHANNELS + column) * OUT_CHANNELS + k % OUT_CHANNELS;
 }
 
 fn finished(sum: f32, column: u32) -> f32 {

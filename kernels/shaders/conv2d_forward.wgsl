@@ -13,7 +13,7 @@ fn tap_start(output: vec3u, tap: vec2u) -> u32 {
 }
 
 fn right_vector(k: u32, column: u32) -> vec4f {
-    return right_row_vector(k, column);
+    return right_from_matrix(k, column, DEPTH, COLUMNS);
 }
 
 fn finished(sum: f32, column: u32) -> f32 {

@@ -3,8 +3,8 @@
 #![cfg(feature = "gpu")]
 
 use toile_kernels::geometry::{
-    Adam, Augment, CUTMIX, CheckGradients, CrossEntropy, FLIP_RANDOM, Gather, MIXUP, Mix,
-    SUMMARY_LEN, Sgd,
+    Adam, Augment, CUTMIX, CheckGradients, Conv2d, CrossEntropy, FLIP_RANDOM, Gather, Gemm, MIXUP,
+    Mix, SUMMARY_LEN, Sgd,
 };
 use toile_kernels::rng::Stream;
 use toile_kernels::{Buffer, Device, Kind, gpu};
@@ -304,6 +304,97 @@ fn each_step_is_mixed_as_on_the_cpu() {
             assert_eq!(found_shares, shares);
             let largest = if method == CUTMIX { 0.0 } else { 1e-6 };
             assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() <= largest));
+        }
+    }
+}
+
+/// `len` whole numbers from -2 to 2.
+fn whole(purpose: u32, len: usize) -> Vec<f32> {
+    bytes(purpose, len, 5).into_iter().map(|byte| f32::from(byte) - 2.0).collect()
+}
+
+/// `values` as an operand that begins within its block, at a multiple of four or not.
+fn operand(device: Device, start: usize, values: &[f32]) -> Buffer {
+    let block = [&vec![f32::NAN; start], values].concat();
+    Buffer::from_slice(device, &block).slice(start..block.len())
+}
+
+/// The three products of a geometry.
+fn products(device: Device, g: &Gemm, start: usize) -> [Vec<f32>; 3] {
+    let a = operand(device, start, &whole(8, g.left_len()));
+    let b = operand(device, start, &whole(9, g.right_len()));
+    [toile_kernels::gemm_nn, toile_kernels::gemm_nt, toile_kernels::gemm_tn].map(|product| {
+        let mut c = Buffer::unspecified(device, Kind::Real, g.result_len());
+        product(g, &a, &b, &mut c);
+        c.to_vec()
+    })
+}
+
+/// Tiles of both widths, full and not, and terms that are cut into slices, the last of which is
+/// shorter; operands that are read by vectors, and by numbers.
+#[test]
+fn products_of_all_tiles_and_slices_are_exact() {
+    if !gpu::is_there() {
+        return;
+    }
+    let sizes = [
+        (1, 1, 1),
+        (4, 4, 0),
+        (64, 64, 16),
+        (65, 64, 48),
+        (63, 68, 20),
+        (128, 32, 36),
+        (129, 33, 17),
+        (132, 12, 1024),
+        (60, 100, 520),
+        (3, 5, 777),
+        (64, 32, 130),
+    ];
+    for (rows, columns, depth) in sizes {
+        let g = Gemm { rows, columns, depth };
+        for start in [0, 3] {
+            let [found, expected] =
+                [Device::Gpu, Device::Reference].map(|device| products(device, &g, start));
+            assert!(found == expected, "{g:?} from {start} on");
+        }
+    }
+}
+
+/// All passes of a convolution.
+fn passes(device: Device, g: &Conv2d) -> [Vec<f32>; 3] {
+    let lens = [g.input_len(), g.weight_len(), g.output_len()];
+    let [x, w, dy] = [0, 1, 2].map(|i| Buffer::from_slice(device, &whole(10 + i as u32, lens[i])));
+    let [mut dx, mut dw, mut y] = lens.map(|len| Buffer::unspecified(device, Kind::Real, len));
+    toile_kernels::conv2d_forward(g, &x, &w, &mut y);
+    toile_kernels::conv2d_backward_input(g, &dy, &w, &mut dx);
+    toile_kernels::conv2d_backward_weight(g, &x, &dy, &mut dw);
+    [y, dx, dw].map(|x| x.to_vec())
+}
+
+/// Channels that come in fours and others; sums long enough to be cut in each pass.
+#[test]
+fn convolutions_of_all_tiles_and_slices_are_exact() {
+    if !gpu::is_there() {
+        return;
+    }
+    for (images, side, channels) in
+        [(9, 9, (4, 8)), (3, 7, (36, 68)), (5, 8, (3, 34)), (2, 6, (33, 2))]
+    {
+        for (kernel, stride, padding) in [(3, 1, 0), (2, 2, 1)] {
+            let g = Conv2d {
+                images,
+                height: side,
+                width: side + 1,
+                in_channels: channels.0,
+                out_channels: channels.1,
+                kernel_height: kernel,
+                kernel_width: kernel,
+                stride,
+                padding,
+            };
+            let [found, expected] =
+                [Device::Gpu, Device::Reference].map(|device| passes(device, &g));
+            assert!(found == expected, "{g:?}");
         }
     }
 }

@@ -29,43 +29,51 @@ fn right_four(i: u32) -> vec4f {
     return right[(at.right + i) / 4u];
 }
 
-// The first `count` of four numbers of an operand, and 0 for the others.
+// The first `count` of four numbers of an operand, at least one, and 0 for the others. All four
+// reads are made, of numbers that are there, so that none waits for another.
 fn left_some(start: u32, count: u32) -> vec4f {
-    var numbers = vec4f();
-    for (var j = 0u; j < min(count, 4u); j++) {
-        numbers[j] = left_number(start + j);
-    }
-    return numbers;
+    let last = start + count - 1u;
+    let numbers = vec4f(
+        left_number(start),
+        left_number(min(start + 1u, last)),
+        left_number(min(start + 2u, last)),
+        left_number(min(start + 3u, last)),
+    );
+    return select(vec4f(), numbers, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
 }
 
 fn right_some(start: u32, count: u32) -> vec4f {
-    var numbers = vec4f();
-    for (var j = 0u; j < min(count, 4u); j++) {
-        numbers[j] = right_number(start + j);
-    }
-    return numbers;
+    let last = start + count - 1u;
+    let numbers = vec4f(
+        right_number(start),
+        right_number(min(start + 1u, last)),
+        right_number(min(start + 2u, last)),
+        right_number(min(start + 3u, last)),
+    );
+    return select(vec4f(), numbers, vec4u(0u, 1u, 2u, 3u) < vec4u(count));
 }
 
-// right[k, column .. column + 4] of a matrix [DEPTH, COLUMNS]
-fn right_row_vector(k: u32, column: u32) -> vec4f {
-    if k >= DEPTH || column >= COLUMNS {
+// matrix[row, column .. column + 4] of a matrix [rows, columns] that is the left operand, and 0
+// outside of it.
+fn left_from_matrix(row: u32, column: u32, rows: u32, columns: u32) -> vec4f {
+    if row >= rows || column >= columns {
         return vec4f();
     }
-    let start = k * COLUMNS + column;
-    if RIGHT_VECTORS {
-        return right_four(start);
-    }
-    return right_some(start, COLUMNS - column);
-}
-
-// left[row, k .. k + 4] of a matrix [ROWS, DEPTH]
-fn left_row_vector(row: u32, k: u32) -> vec4f {
-    if row >= ROWS || k >= DEPTH {
-        return vec4f();
-    }
-    let start = row * DEPTH + k;
+    let start = row * columns + column;
     if LEFT_VECTORS {
         return left_four(start);
     }
-    return left_some(start, DEPTH - k);
+    return left_some(start, columns - column);
+}
+
+// The same of the right operand.
+fn right_from_matrix(row: u32, column: u32, rows: u32, columns: u32) -> vec4f {
+    if row >= rows || column >= columns {
+        return vec4f();
+    }
+    let start = row * columns + column;
+    if RIGHT_VECTORS {
+        return right_four(start);
+    }
+    return right_some(start, columns - column);
 }

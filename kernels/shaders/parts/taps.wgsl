@@ -3,24 +3,25 @@
 // that a row meets at a tap, `tap_start`.
 
 fn left_vector(row: u32, k: u32) -> vec4f {
-    var numbers = vec4f();
     if row >= ROWS || k >= DEPTH {
-        return numbers;
+        return vec4f();
     }
     let place = pixel_place(row, ROW_HEIGHT, ROW_WIDTH);
     if LEFT_VECTORS {
         let start = tap_start(place, tap_place(k / TAP_CHANNELS));
-        if start != OUTSIDE {
-            numbers = left_four(start + k % TAP_CHANNELS);
+        if start == OUTSIDE {
+            return vec4f();
         }
-        return numbers;
+        return left_four(start + k % TAP_CHANNELS);
     }
-    for (var j = 0u; j < 4u; j++) {
-        let term = k + j;
-        let start = tap_start(place, tap_place(term / TAP_CHANNELS));
-        if term < DEPTH && start != OUTSIDE {
-            numbers[j] = left_number(start + term % TAP_CHANNELS);
-        }
+    return vec4f(term(place, k), term(place, k + 1u), term(place, k + 2u), term(place, k + 3u));
+}
+
+// A single number, 0 outside of the image and behind the last term.
+fn term(place: vec3u, k: u32) -> f32 {
+    let start = tap_start(place, tap_place(k / TAP_CHANNELS));
+    if k >= DEPTH || start == OUTSIDE {
+        return 0.0;
     }
-    return numbers;
+    return left_number(start + k % TAP_CHANNELS);
 }

@@ -13,6 +13,8 @@ const NARROW_STRIP: usize = 8;
 const FEW_ROWS: usize = 256;
 /// The least rows that a thread goes through before its sum is merged with others.
 const LEAST_ROWS: usize = 16;
+/// As many rows as a thread goes through where there are thousands of columns.
+const FEW_ROWS_OF_THREAD: usize = 8;
 /// As many workgroups keep a large card busy.
 const ENOUGH_WORKGROUPS: usize = 1024;
 
@@ -43,6 +45,12 @@ impl Cut {
     /// All rows in one part.
     pub fn whole(rows: usize, channels: usize) -> Cut {
         Cut { rows, channels, strip: strip(channels, NARROW_STRIP), part_rows: rows }
+    }
+
+    /// All rows in one part, few of them a thread: for thousands of columns.
+    fn flat(rows: usize, channels: usize) -> Cut {
+        let rows_at_once = rows.div_ceil(FEW_ROWS_OF_THREAD).next_power_of_two().min(WORKGROUP);
+        Cut { rows, channels, strip: WORKGROUP / rows_at_once, part_rows: rows }
     }
 
     /// The cut for a second dispatch, which merges what the parts left.
@@ -85,6 +93,11 @@ pub(super) fn sum_rows(rows: usize, channels: usize, x: &Memory, sums: &mut Memo
     sum(cut.of_parts(), &parts, sums);
 }
 
+/// sums = the sums of slices, each summed up for itself: [slices, len] -> \[len\]
+pub(super) fn sum_slices(slices: usize, len: usize, parts: &Memory, sums: &Memory) {
+    Cut::flat(slices, len).run(Dispatch::new("channels", "sum_rows").read(parts).write(sums));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -94,11 +107,12 @@ mod tests {
     fn parts_are_all_rows() {
         for rows in [0, 1, 255, 256, 257, 1000, 4097, 25_088, 100_352, 3_211_264] {
             for channels in [1, 2, 3, 10, 32, 43, 64, 65, 100, 128, 1000, 100_000] {
-                for cut in [Cut::new(rows, channels), Cut::new(rows, channels).of_parts()] {
+                let cut = Cut::new(rows, channels);
+                for cut in [cut, cut.of_parts(), Cut::flat(rows, channels)] {
                     let parts = cut.parts();
                     assert!(parts * cut.part_rows >= cut.rows, "{cut:?}");
                     assert!((parts - 1) * cut.part_rows < cut.rows.max(1), "{cut:?}");
-                    assert!((1..=WIDE_STRIP).contains(&cut.strip), "{cut:?}");
+                    assert!((1..=WORKGROUP).contains(&cut.strip), "{cut:?}");
                 }
             }
         }

@@ -46,7 +46,7 @@ pub fn conv2d_backward_input(g: &Conv2d, dy: &Memory, w: &Memory, dx: &mut Memor
         depth: g.kernel_height() * g.kernel_width() * g.out_channels(),
         left_along_depth: true,
         right_along_columns: false,
-        together: [g.out_channels(), 1],
+        together: [g.out_channels(), g.out_channels()],
         may_cut: true,
     };
     product.run(dispatch(g, "conv2d_backward_input", "product"), [dy, w], &[], dx);
@@ -60,7 +60,7 @@ pub fn conv2d_backward_weight(g: &Conv2d, x: &Memory, dy: &Memory, dw: &mut Memo
         depth: g.images() * g.out_pixels(),
         left_along_depth: false,
         right_along_columns: true,
-        together: [1, g.out_channels()],
+        together: [g.in_channels(), g.out_channels()],
         may_cut: true,
     };
     product.run(dispatch(g, "conv2d_backward_weight", "product"), [x, dy], &[], dw);

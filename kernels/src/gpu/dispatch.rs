@@ -23,6 +23,12 @@ impl<'a> Dispatch<'a> {
         Dispatch { key, operands: Vec::new(), words: Vec::new() }
     }
 
+    /// Calls another function of the file.
+    pub fn entry(mut self, entry: &'static str) -> Self {
+        self.key.entry = entry;
+        self
+    }
+
     /// Sets an `override` constant: what follows from the shapes. Each set of values is compiled
     /// for itself.
     pub fn constant(mut self, name: &'static str, value: impl Into<f64>) -> Self {

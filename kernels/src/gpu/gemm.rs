@@ -13,13 +13,13 @@ pub fn gemm_nn(g: &Gemm, a: &Memory, b: &Memory, c: &mut Memory) {
 
 /// c = a bᵀ: [M, K] [N, K] -> [M, N]
 pub fn gemm_nt(g: &Gemm, a: &Memory, b: &Memory, c: &mut Memory) {
-    let product = product(g, [true, false], [g.depth(), 1]);
+    let product = product(g, [true, false], [g.depth(), g.depth()]);
     product.run(Dispatch::new("gemm_nt", "product"), [a, b], &[], c);
 }
 
 /// c = aᵀ b: [K, M] [K, N] -> [M, N]
 pub fn gemm_tn(g: &Gemm, a: &Memory, b: &Memory, c: &mut Memory) {
-    let product = product(g, [false, true], [1, g.columns()]);
+    let product = product(g, [false, true], [g.rows(), g.columns()]);
     product.run(Dispatch::new("gemm_tn", "product"), [a, b], &[], c);
 }
 

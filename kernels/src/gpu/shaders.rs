@@ -43,7 +43,6 @@ pub const SHADERS: &[Shader] = &[
     ("peak", &[text!("peak")]),
     ("pool", &[WINDOW, text!("pool")]),
     ("sgd", &[text!("sgd")]),
-    ("slices", &[text!("slices")]),
     ("soft_cross_entropy", &[SOFTMAX, text!("soft_cross_entropy")]),
     ("targets", &[text!("targets")]),
 ];
