@@ -7,8 +7,8 @@ use crate::geometry::CheckGradients;
 
 const FILE: &str = "check_gradients";
 
-/// Numbers that a thread of the first pass looks at, where there are few enough.
-const NUMBERS_OF_THREAD: usize = 16;
+/// Numbers that a thread of the first pass looks at, where there are few enough: it waits for each.
+const NUMBERS_OF_THREAD: usize = 4;
 
 /// `summary[2]` becomes 1 if the loss `summary[0]` and all gradients are finite, else 0;
 /// `summary[3]` what the update is to scale the gradients by, at most 1, so that their norm is
