@@ -86,7 +86,7 @@ impl Tensor {
     #[track_caller]
     pub fn backward(self) -> crate::autograd::Gradients {
         assert_eq!(self.shape.len(), 1, "backward starts at one number, found {}", self.shape);
-        let mut one = Buffer::zeros(self.device(), 1);
+        let mut one = Buffer::unspecified(self.device(), Kind::Real, 1);
         one.fill(1.0);
         crate::autograd::backward(&self, one)
     }
