@@ -7,8 +7,9 @@ use super::context::Context;
 use super::fault::Fault;
 use super::profile::Clock;
 
-/// Dispatches that are recorded before they are submitted by themselves.
-const MOST_RECORDED: u32 = 512;
+/// Dispatches that are recorded before they are submitted by themselves: more than a step has, and
+/// few enough for a device that has nothing to do not to wait long for the first.
+const MOST_RECORDED: u32 = 128;
 /// Submissions that the device may have before it, besides the one that is being recorded.
 const MOST_IN_FLIGHT: usize = 3;
 
