@@ -7,6 +7,9 @@ use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::CheckGradients;
 use crate::threads;
 
+/// Squares that are summed up as one part of the norm: a part of its bits.
+const PART_LEN: usize = 16 * 1024;
+
 /// `summary[2]` becomes 1 if the loss `summary[0]` and all gradients are finite, else 0;
 /// `summary[3]` what the update is to scale the gradients by, at most 1, so that their norm is
 /// within the limit.
@@ -24,10 +27,10 @@ pub fn check_gradients(g: &CheckGradients, gradients: &[f32], summary: &mut [f32
 
 /// The sum of squares, by tasks that a tree adds up.
 fn square_sum(isa: Isa, numbers: &[f32]) -> f64 {
-    let mut parts = vec![0.0; numbers.len().div_ceil(TASK_LEN)];
+    let mut parts = vec![0.0; numbers.len().div_ceil(PART_LEN)];
     threads::chunks(&mut parts, 1, |task, part| {
-        let start = task * TASK_LEN;
-        let numbers = &numbers[start..numbers.len().min(start + TASK_LEN)];
+        let start = task * PART_LEN;
+        let numbers = &numbers[start..numbers.len().min(start + PART_LEN)];
         part[0] = isa.run(Squares { numbers });
     });
     tree(0.0, parts.len(), |part| parts[part], |a, b| a + b)

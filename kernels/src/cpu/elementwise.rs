@@ -8,8 +8,9 @@ use crate::geometry::{Channels, Dropout, Elements, MoveTowards, NO_GRADIENT};
 use crate::rng::Stream;
 use crate::threads;
 
-/// Numbers of a task: long enough to pay for being scheduled, short enough for the L2 cache.
-pub(super) const TASK_LEN: usize = 16 * 1024;
+/// Numbers of a task: long enough to pay for being scheduled, short enough for the activations of a
+/// small batch to be several.
+pub(super) const TASK_LEN: usize = 4 * 1024;
 
 /// The same for rows of `channels` numbers: as many whole rows.
 pub(super) fn task_rows_len(channels: usize) -> usize {
