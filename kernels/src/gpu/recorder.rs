@@ -9,7 +9,7 @@ use super::profile::Clock;
 
 /// Dispatches that are recorded before they are submitted by themselves: more than a step has, and
 /// few enough for a device that has nothing to do not to wait long for the first.
-const MOST_RECORDED: u32 = 128;
+const MOST_RECORDED: u32 = 256;
 /// Submissions that the device may have before it, besides the one that is being recorded.
 const MOST_IN_FLIGHT: usize = 3;
 
