@@ -324,14 +324,14 @@ fn products(device: Device, g: &Gemm, start: usize) -> [Vec<f32>; 3] {
     let a = operand(device, start, &whole(8, g.left_len()));
     let b = operand(device, start, &whole(9, g.right_len()));
     [toile_kernels::gemm_nn, toile_kernels::gemm_nt, toile_kernels::gemm_tn].map(|product| {
-        let mut c = Buffer::unspecified(device, Kind::Real, g.result_len());
+        let mut c = operand(device, start, &vec![0.0; g.result_len()]);
         product(g, &a, &b, &mut c);
         c.to_vec()
     })
 }
 
-/// Tiles of both widths, full and not, and terms that are cut into slices, the last of which is
-/// shorter; operands that are read by vectors, and by numbers.
+/// Tiles of all three sizes, full and not, and terms that are cut into slices, the last of which is
+/// shorter; operands and results that are read and written by vectors, and by numbers.
 #[test]
 fn products_of_all_tiles_and_slices_are_exact() {
     if !gpu::is_there() {
@@ -352,7 +352,7 @@ fn products_of_all_tiles_and_slices_are_exact() {
     ];
     for (rows, columns, depth) in sizes {
         let g = Gemm { rows, columns, depth };
-        for start in [0, 3] {
+        for start in [0, 3, 4] {
             let [found, expected] =
                 [Device::Gpu, Device::Reference].map(|device| products(device, &g, start));
             assert!(found == expected, "{g:?} from {start} on");

@@ -17,7 +17,7 @@
 override ROWS: u32;
 override COLUMNS: u32;
 override DEPTH: u32;
-// Terms of a slice, a multiple of 16.
+// Terms of a slice, a multiple of 16 where there are several.
 override SLICE: u32;
 override COLUMN_TILES: u32;
 // Which way four neighbours in memory go.

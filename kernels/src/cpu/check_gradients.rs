@@ -7,7 +7,7 @@ use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::CheckGradients;
 use crate::threads;
 
-/// Squares that are summed up as one part of the norm: a part of its bits.
+/// Numbers whose squares are one part of the norm's sum: another length would change its bits.
 const PART_LEN: usize = 16 * 1024;
 
 /// `summary[2]` becomes 1 if the loss `summary[0]` and all gradients are finite, else 0;
@@ -25,7 +25,7 @@ pub fn check_gradients(g: &CheckGradients, gradients: &[f32], summary: &mut [f32
     }
 }
 
-/// The sum of squares, by tasks that a tree adds up.
+/// The sum of squares, by parts that a tree adds up.
 fn square_sum(isa: Isa, numbers: &[f32]) -> f64 {
     let mut parts = vec![0.0; numbers.len().div_ceil(PART_LEN)];
     threads::chunks(&mut parts, 1, |task, part| {

@@ -15,7 +15,7 @@ pub(super) struct HandOver {
 }
 
 impl HandOver {
-    /// To the other workers of the caller's pool; one that is alone keeps its results in its cache.
+    /// To the other workers of the caller's pool. In a pool of one, results stay in the cache.
     pub fn to_others() -> HandOver {
         HandOver { past_caches: threads::count() > 1 }
     }

@@ -143,7 +143,7 @@ impl Kernel for PackTransposed<'_> {
         let PackTransposed { b, depth, width, packed } = self;
         let mut rows = [s.splat(0.0); LANES];
         for from in (0..depth).step_by(LANES) {
-            // Rows are often so far apart that more of them drive each other out of the cache.
+            // Sixteen rows at a time: more, often far apart, would drive each other out of the cache.
             for first in (0..width).step_by(LANES) {
                 for (i, row) in rows.iter_mut().enumerate() {
                     let all = b.get((first + i) * depth..).unwrap_or_default();

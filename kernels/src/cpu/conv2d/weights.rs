@@ -91,7 +91,7 @@ impl<L: Line<3, T>, const T: usize> Kernel for Through<PackRows<'_>, L, 3, T> {
                 // from `column` on, by the weights' size; in the turned block it is row k.
                 unsafe {
                     if !is_there {
-                        (0..T * T).for_each(|i| s.store(to.at(0, i), s.splat(0.0)));
+                        (0..T * T).for_each(|i| out.store(s, to.at(0, i), s.splat(0.0)));
                         continue;
                     }
                     let (from, tap) = if turn {
