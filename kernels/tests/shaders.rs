@@ -43,11 +43,30 @@ fn forms(module: &Module, size: f64) -> Vec<PipelineConstants> {
     forms
 }
 
+/// Threads of a workgroup and vectors of its columns, for each tile that products have.
+const TILES: [[f64; 2]; 3] = [[256.0, 16.0], [256.0, 8.0], [128.0, 8.0]];
+
+/// A form with each tile of a product, if that is what it is a form of.
+fn with_tiles(form: &PipelineConstants) -> Vec<PipelineConstants> {
+    if !form.contains_key("THREADS") {
+        return vec![form.clone()];
+    }
+    let with = |[threads, vectors]: [f64; 2]| {
+        let mut form = form.clone();
+        form.insert("THREADS".to_owned(), threads);
+        form.insert("COLUMN_VECTORS".to_owned(), vectors);
+        form.insert("ROW_VECTORS".to_owned(), threads / vectors);
+        form
+    };
+    TILES.map(with).to_vec()
+}
+
 #[test]
 fn every_form_of_every_shader_is_valid() {
     for (name, _) in gpu::SHADERS {
         let (module, info) = parse(name);
-        for form in [1.0, 8.0].iter().flat_map(|&size| forms(&module, size)) {
+        let forms = [1.0, 8.0].iter().flat_map(|&size| forms(&module, size));
+        for form in forms.flat_map(|form| with_tiles(&form)) {
             for entry in &module.entry_points {
                 let about = format!("{name}, {}, {form:?}", entry.name);
                 translate(&module, &info, &entry.name, &form, &about);
@@ -96,7 +115,13 @@ fn shaders_stay_within_the_default_limits() {
         let (module, info) = parse(name);
         for (place, entry) in module.entry_points.iter().enumerate() {
             let about = format!("{name}, {}", entry.name);
-            assert!(entry.workgroup_size.iter().product::<u32>() <= 256, "{about}");
+            for form in with_tiles(&forms(&module, 8.0)[0]) {
+                let only = Some((ShaderStage::Compute, entry.name.as_str()));
+                let (module, _) = process_overrides(&module, &info, only, &form)
+                    .unwrap_or_else(|error| panic!("{about}: {error}"));
+                let threads = module.entry_points[0].workgroup_size.iter().product::<u32>();
+                assert!((2..=256).contains(&threads), "{about}: {threads} threads");
+            }
             let used = info.get_entry_point(place);
             let (mut buffers, mut workgroup_bytes) = (0, 0);
             for (handle, variable) in module.global_variables.iter() {
