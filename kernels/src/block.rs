@@ -40,49 +40,50 @@ struct Unused(NonNull<Option<Unused>>);
 // SAFETY: an unused block is a plain address that only its holder touches.
 unsafe impl Send for Unused {}
 
-/// Unused blocks by size class. As a list needs no memory but theirs, none is taken to keep them.
-struct FreeList([Option<Unused>; CLASSES]);
+/// The blocks of a size class. As a list needs no memory but theirs, none is taken to keep them.
+struct Class {
+    unused: Option<Unused>,
+    /// Blocks that the tasks of a worker hold at present.
+    held: u32,
+    /// Blocks that were made for a worker's tasks.
+    made: u32,
+}
 
-impl FreeList {
-    const EMPTY: FreeList = FreeList([const { None }; CLASSES]);
+/// Blocks by size class. What is known of a class lies together: a small step has long driven it
+/// from the cache when it needs a block again.
+struct Blocks([Class; CLASSES]);
+
+impl Blocks {
+    const NONE: Blocks = Blocks([const { Class { unused: None, held: 0, made: 0 } }; CLASSES]);
 
     fn pop(&mut self, class: usize) -> Option<NonNull<u8>> {
-        let Unused(first) = self.0[class].take()?;
+        let unused = &mut self.0[class].unused;
+        let Unused(first) = unused.take()?;
         // SAFETY: `push` wrote the next one there, and nobody used the block since.
-        self.0[class] = unsafe { first.read() };
+        *unused = unsafe { first.read() };
         Some(first.cast())
     }
 
     fn push(&mut self, class: usize, start: NonNull<u8>) {
-        let first = start.cast();
+        let (unused, first) = (&mut self.0[class].unused, start.cast());
         // SAFETY: a block has at least 256 bytes, aligned to 64, and nobody uses this one.
-        unsafe { first.write(self.0[class].take()) };
-        self.0[class] = Some(Unused(first));
+        unsafe { first.write(unused.take()) };
+        *unused = Some(Unused(first));
     }
 }
 
-/// The unused blocks of results and of working memory outside of tasks.
-static SHARED: Mutex<FreeList> = Mutex::new(FreeList::EMPTY);
+/// The blocks of results and of working memory outside of tasks.
+static SHARED: Mutex<Blocks> = Mutex::new(Blocks::NONE);
 
-/// The unused blocks of tasks, by the core of their worker, in whose cache they are.
-static OWN: [Mutex<FreeList>; MAX_THREADS] = [const { Mutex::new(FreeList::EMPTY) }; MAX_THREADS];
+/// The blocks of tasks: the unused ones by the core of their worker, in whose cache they are, and
+/// the counts by the place of the worker.
+static OWN: [Mutex<Blocks>; MAX_THREADS] = [const { Mutex::new(Blocks::NONE) }; MAX_THREADS];
 
-/// The list of the worker at `place`, which it shares with others if there are more than cores.
-fn own(place: usize) -> &'static Mutex<FreeList> {
+/// Where the unused blocks of the worker at `place` are, which it shares with others if there are
+/// more than cores.
+fn own(place: usize) -> &'static Mutex<Blocks> {
     &OWN[place % threads::cores().min(MAX_THREADS)]
 }
-
-/// What a worker's tasks have taken, by size class.
-struct Tally {
-    /// Blocks that they hold at present.
-    held: [u32; CLASSES],
-    /// Blocks that were made for them.
-    made: [u32; CLASSES],
-}
-
-/// The tallies by the place of the worker.
-static TALLIES: [Mutex<Tally>; MAX_THREADS] =
-    [const { Mutex::new(Tally { held: [0; CLASSES], made: [0; CLASSES] }) }; MAX_THREADS];
 
 /// How many size classes there are: four to a doubling.
 const CLASSES: usize = 4 * usize::BITS as usize;
@@ -125,9 +126,9 @@ fn allocate_many(size: usize, count: usize) -> NonNull<u8> {
 /// (Only what workers of an earlier, smaller pool left may hide from one that others lack it.)
 fn take_own(place: usize, class: usize, size: usize) -> NonNull<u8> {
     let lacks = {
-        let mut tally = lock(&TALLIES[place]);
-        tally.held[class] += 1;
-        tally.held[class] > tally.made[class]
+        let Class { held, made, .. } = &mut lock(&OWN[place]).0[class];
+        *held += 1;
+        *held > *made
     };
     if lacks {
         // Outside of a pool the only worker is the caller, at whichever place.
@@ -135,7 +136,7 @@ fn take_own(place: usize, class: usize, size: usize) -> NonNull<u8> {
         let others = (0..workers).filter(|&worker| worker != place);
         let first = allocate_many(size, others.clone().count() + 1);
         for (i, worker) in others.chain([place]).enumerate() {
-            lock(&TALLIES[worker]).made[class] += 1;
+            lock(&OWN[worker]).0[class].made += 1;
             // SAFETY: there is a block for each of the workers.
             lock(own(worker)).push(class, unsafe { first.add(i * size) });
         }
@@ -147,7 +148,7 @@ fn take_own(place: usize, class: usize, size: usize) -> NonNull<u8> {
 /// Takes a block of `class` back from a task of the worker at `place`.
 fn give_back_own(place: usize, class: usize, start: NonNull<u8>) {
     lock(own(place)).push(class, start);
-    lock(&TALLIES[place]).held[class] -= 1;
+    lock(&OWN[place]).0[class].held -= 1;
 }
 
 /// A block of memory, all of it initialised at all times.

@@ -59,10 +59,19 @@ pub(crate) fn count() -> usize {
     rayon::current_num_threads()
 }
 
-/// Calls `work(0)` and, as soon as they come, `work(1)` to `work(helpers)` on other threads; all have
-/// returned when this does.
+/// Calls `work(0)` here and `work(1)` to `work(helpers)` on the threads that come before that
+/// returns; all that were called have returned when this does.
 fn with_helpers(helpers: usize, work: impl Fn(usize) + Sync) {
-    share(helpers + 1, work);
+    let work = |who: usize| {
+        if who <= helpers {
+            run_task(|| work(who));
+        }
+    };
+    if IN_TASK.get() {
+        work(0);
+    } else if !Team::call(&work) {
+        (0..=helpers).into_par_iter().for_each(work);
+    }
 }
 
 /// Calls `lead` here and, as soon as they come, `help(1)` to `help(helpers)` on other workers of the

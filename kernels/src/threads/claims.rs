@@ -25,8 +25,8 @@ impl Claims {
     /// Nothing is claimed yet, and as many ranges as `workers`, if these are not too many.
     pub fn new(count: usize, workers: usize) -> Self {
         let ranges = workers.clamp(1, RANGES);
-        let next =
-            std::array::from_fn(|i| Counter(AtomicUsize::new(count * i.min(ranges) / ranges)));
+        let start = |i| if i < ranges { count * i / ranges } else { 0 };
+        let next = std::array::from_fn(|i| Counter(AtomicUsize::new(start(i))));
         Claims { count, ranges, next }
     }
 
@@ -39,14 +39,11 @@ impl Claims {
     }
 }
 
-/// The next number of a counter if it is below `end`; each is given once.
+/// The next number of a counter if it is below `end`; each is given once, and the counter never goes
+/// past `end`.
 pub(super) fn take_below(next: &AtomicUsize, end: usize) -> Option<usize> {
-    // Looking first keeps the counter from running away.
-    if next.load(Ordering::Relaxed) >= end {
-        return None;
-    }
-    let taken = next.fetch_add(1, Ordering::Relaxed);
-    (taken < end).then_some(taken)
+    let following = |number| (number < end).then_some(number + 1);
+    next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, following).ok()
 }
 
 #[cfg(test)]

@@ -4,6 +4,10 @@
 //! go through all phases together, each taking the next chunk that nobody has; a phase begins
 //! when the last one's chunks are done. The caller never waits for a thread that has not come:
 //! whatever is not taken, it does itself.
+//!
+//! Before a single image this code has long left the caches, and whatever one core has written
+//! the other must fetch: each cache line that is touched on the way costs as much as a hundred
+//! multiplications of vectors.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -11,25 +15,20 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::claims::take_below;
 
-/// The most phases that [`in_phases`] takes.
-pub(crate) const MOST_PHASES: usize = 32;
 /// Threads beside the caller: small work has no use for more.
 const MOST_HELPERS: usize = 3;
+const MOST_WORKERS: usize = MOST_HELPERS + 1;
 /// Looks at a counter before a worker takes chunks from the ranges of others that help.
 const SPINS: usize = 400;
 
 /// How many threads go through phases together, the caller included.
 pub(crate) fn workers() -> usize {
-    super::count().min(1 + MOST_HELPERS)
+    super::count().min(MOST_WORKERS)
 }
 
 /// Calls `worker` on each of a few threads, which go through the chunks of all phases together, the
 /// phases one after the other. A worker takes the same chunks in every call if all come in time.
-///
-/// # Panics
-/// If there are more than [`MOST_PHASES`].
 pub(crate) fn in_phases(chunks: &[usize], worker: impl Fn(Chunks) + Sync) {
-    assert!(chunks.len() <= MOST_PHASES, "{} phases", chunks.len());
     let workers = workers();
     let progress = Progress::new(chunks, workers);
     let progress = &progress;
@@ -48,41 +47,64 @@ pub(crate) struct Chunks<'a> {
 impl Chunks<'_> {
     /// Calls `work(phase, chunk)` for every chunk that no other worker takes.
     pub fn work_off(self, mut work: impl FnMut(usize, usize)) {
-        let mut others_help = false;
-        for phase in 0..self.progress.chunks.len() {
-            let work = |chunk| work(phase, chunk);
-            others_help = self.progress.work_off(phase, self.who, others_help, work);
+        let Chunks { progress, who } = self;
+        let (mut now, mut others_help) = (Phase::default(), false);
+        for (phase, &chunks) in progress.chunks.iter().enumerate() {
+            now.chunks = chunks;
+            let mut work = |chunk| work(phase, chunk);
+            if phase + 1 == progress.chunks.len() && who > 0 {
+                // What is left then is the caller's, who waits for whoever has not left.
+                progress.take_from(&now, who, &mut work);
+                return;
+            }
+            others_help = progress.work_off(&now, who, others_help, &mut work);
+            now.end(progress.workers);
         }
     }
 }
 
-/// A counter for each phase, in cache lines of their own: a worker that has fetched them for one phase
-/// has them for the next. Processors fetch lines in pairs.
-#[repr(align(128))]
-struct Counters([AtomicUsize; MOST_PHASES]);
+/// A phase as a worker sees it, who counts along.
+#[derive(Default)]
+struct Phase {
+    chunks: usize,
+    /// How many chunks the phases before had, in each worker's ranges.
+    before: [usize; MOST_WORKERS],
+}
 
-impl Counters {
-    fn new(first: impl Fn(usize) -> usize) -> Counters {
-        Counters(std::array::from_fn(|phase| AtomicUsize::new(first(phase))))
+impl Phase {
+    /// How many chunks have been done when this phase is over.
+    fn done(&self) -> usize {
+        self.before.iter().sum::<usize>() + self.chunks
+    }
+
+    /// The phase is over.
+    fn end(&mut self, workers: usize) {
+        for (who, before) in self.before[..workers].iter_mut().enumerate() {
+            *before += range(self.chunks, workers, who).len();
+        }
     }
 }
 
-/// How far the phases are.
+/// A counter in a pair of cache lines of its own: processors fetch lines in pairs.
+#[derive(Default)]
+#[repr(align(128))]
+struct Counter(AtomicUsize);
+
+/// How far the phases are. Since no chunk is begun before those of the last phase are done, a
+/// counter goes through all phases.
 struct Progress<'a> {
-    /// How many chunks each has.
+    /// How many chunks each phase has.
     chunks: &'a [usize],
     workers: usize,
-    /// The next chunk of each worker's own range.
-    next: [Counters; MOST_HELPERS + 1],
+    /// How many chunks of each worker's ranges are claimed.
+    claimed: [Counter; MOST_WORKERS],
     /// How many chunks are done.
-    done: Counters,
+    done: Counter,
 }
 
 impl<'a> Progress<'a> {
     fn new(chunks: &'a [usize], workers: usize) -> Progress<'a> {
-        let share = |who, phase| *chunks.get(phase).unwrap_or(&0) * who / workers;
-        let next = std::array::from_fn(|who| Counters::new(|phase| share(who, phase)));
-        Progress { chunks, workers, next, done: Counters::new(|_| 0) }
+        Progress { chunks, workers, claimed: Default::default(), done: Counter::default() }
     }
 
     /// Does chunks of a phase as worker `who` until none is left, and waits until those of others
@@ -90,40 +112,47 @@ impl<'a> Progress<'a> {
     /// have a while for their own ranges before this worker even looks at what is left there.
     fn work_off(
         &self,
-        phase: usize,
+        phase: &Phase,
         who: usize,
         others_help: bool,
-        mut work: impl FnMut(usize),
+        work: &mut impl FnMut(usize),
     ) -> bool {
-        let done = &self.done.0[phase];
-        let all_done = || done.load(Ordering::Acquire) == self.chunks[phase];
-        let mut count = 0;
-        let mut take_from = |range| {
-            while let Some(chunk) = self.claim(phase, range) {
-                count += 1;
-                // Counted as done even if it panics, or the others would wait for ever.
-                let _done = Done(done);
-                work(chunk);
-            }
-        };
-        take_from(who);
+        let end = phase.done();
+        // A worker that comes late may be in a phase that others have left behind.
+        let all_done = || self.done.0.load(Ordering::Acquire) >= end;
+        let mut count = self.take_from(phase, who, work);
         let mut spins = if others_help { SPINS } else { 0 };
         while spins > 0 && !all_done() {
             spins -= 1;
             std::hint::spin_loop();
         }
         if !all_done() {
-            (1..self.workers).for_each(|i| take_from((who + i) % self.workers));
+            for i in 1..self.workers {
+                count += self.take_from(phase, (who + i) % self.workers, work);
+            }
         }
         super::wait(all_done);
-        count < self.chunks[phase]
+        count < phase.chunks
     }
 
-    /// A chunk that nobody has claimed, of a worker's range.
-    fn claim(&self, phase: usize, range: usize) -> Option<usize> {
-        let end = self.chunks[phase] * (range + 1) / self.workers;
-        take_below(&self.next[range].0[phase], end)
+    /// Does the chunks of a worker's range that nobody has claimed; says how many.
+    fn take_from(&self, phase: &Phase, whose: usize, work: &mut impl FnMut(usize)) -> usize {
+        let range = range(phase.chunks, self.workers, whose);
+        let before = phase.before[whose];
+        let mut count = 0;
+        while let Some(i) = take_below(&self.claimed[whose].0, before + range.len()) {
+            count += 1;
+            // Counted as done even if it panics, or the others would wait for ever.
+            let _done = Done(&self.done.0);
+            work(range.start + i - before);
+        }
+        count
     }
+}
+
+/// The range of worker `who`. A single chunk is the caller's.
+fn range(chunks: usize, workers: usize, who: usize) -> Range<usize> {
+    (chunks * who).div_ceil(workers)..(chunks * (who + 1)).div_ceil(workers)
 }
 
 struct Done<'a>(&'a AtomicUsize);

@@ -21,38 +21,38 @@ const AWAKE: Duration = Duration::from_millis(1);
 /// Looks at a counter between two looks at the clock.
 const SPINS: usize = 200;
 
-/// A loop: the body, and how many calls it has.
-struct Loop<'a> {
-    body: &'a (dyn Fn(usize) + Sync),
-    claims: Claims,
-    /// Of the first body that panicked on a helper.
+/// Work that every worker takes a part in.
+struct Work<'a> {
+    /// A worker's part, by who it is.
+    part: &'a (dyn Fn(usize) + Sync),
+    /// Of the first part that panicked on a helper.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-impl Loop<'_> {
-    /// Makes calls as worker `who` until none is left.
-    fn work_off(&self, who: usize) {
-        while let Some(i) = self.claims.claim(who) {
-            (self.body)(i);
-        }
-    }
-}
+/// In a pair of cache lines of its own, so that whoever waits for it disturbs nothing else.
+#[repr(align(128))]
+struct Apart<T>(T);
 
-/// Workers that go through loops together. One thread leads, the others help.
+/// Workers that do one work after the other together. One thread leads, the others help.
 pub(super) struct Team {
     helpers: usize,
-    /// Counts the loops, so that a helper sees a new one.
-    generation: AtomicUsize,
-    /// The loop in progress; null between loops.
-    current: AtomicPtr<Loop<'static>>,
-    /// Helpers that may be looking at the loop in progress.
-    inside: AtomicUsize,
-    over: AtomicBool,
-    /// How many helpers sleep.
-    asleep: Mutex<usize>,
-    wake: Condvar,
     /// How long a helper waits awake.
     awake: Duration,
+    news: Apart<News>,
+    /// Helpers that may be looking at the work in progress.
+    inside: Apart<AtomicUsize>,
+    /// How many helpers sleep.
+    asleep: Apart<Mutex<usize>>,
+    wake: Condvar,
+}
+
+/// What helpers look for.
+struct News {
+    /// Counts the works, so that a helper sees a new one.
+    generation: AtomicUsize,
+    /// The work in progress; null in between.
+    current: AtomicPtr<Work<'static>>,
+    over: AtomicBool,
 }
 
 thread_local! {
@@ -65,11 +65,13 @@ impl Team {
     fn new(threads: usize) -> Team {
         Team {
             helpers: threads - 1,
-            generation: AtomicUsize::new(0),
-            current: AtomicPtr::new(ptr::null_mut()),
-            inside: AtomicUsize::new(0),
-            over: AtomicBool::new(false),
-            asleep: Mutex::new(0),
+            news: Apart(News {
+                generation: AtomicUsize::new(0),
+                current: AtomicPtr::new(ptr::null_mut()),
+                over: AtomicBool::new(false),
+            }),
+            inside: Apart(AtomicUsize::new(0)),
+            asleep: Apart(Mutex::new(0)),
             wake: Condvar::new(),
             awake: if threads <= super::cores() { AWAKE } else { Duration::ZERO },
         }
@@ -92,65 +94,80 @@ impl Team {
     /// Calls `body(i)` for `i` in `0..count` on the team that this thread leads; says no where it
     /// leads none.
     pub fn lead(count: usize, body: &(dyn Fn(usize) + Sync)) -> bool {
-        let team = LEADS.get();
-        if team.is_null() {
-            return false;
-        }
-        // SAFETY: `Leading` sets the pointer while it borrows the team, and clears it before
-        // that ends.
-        unsafe { &*team }.share(count, body);
+        let Some(team) = Team::led() else { return false };
+        let claims = Claims::new(count, team.helpers + 1);
+        team.share(&|who| {
+            while let Some(i) = claims.claim(who) {
+                body(i);
+            }
+        });
         true
     }
 
-    fn share(&self, count: usize, body: &(dyn Fn(usize) + Sync)) {
-        let claims = Claims::new(count, self.helpers + 1);
-        let work = Loop { body, claims, panic: Mutex::default() };
-        self.current.store(ptr::from_ref(&work).cast_mut().cast(), Ordering::SeqCst);
-        self.generation.fetch_add(1, Ordering::SeqCst);
-        if *lock(&self.asleep) > 0 {
+    /// Calls `part(0)` here and `part(who)` on whichever helper of the team that this thread leads
+    /// comes before that returns; says no where it leads none.
+    pub fn call(part: &(dyn Fn(usize) + Sync)) -> bool {
+        let team = Team::led();
+        team.inspect(|team| team.share(part)).is_some()
+    }
+
+    /// The team that this thread leads.
+    fn led<'a>() -> Option<&'a Team> {
+        // SAFETY: `Leading` sets the pointer while it borrows the team, and clears it before
+        // that ends; the reference is used only inside of functions that the leader calls.
+        unsafe { LEADS.get().as_ref() }
+    }
+
+    fn share(&self, part: &(dyn Fn(usize) + Sync)) {
+        let work = Work { part, panic: Mutex::default() };
+        let News { generation, current, .. } = &self.news.0;
+        current.store(ptr::from_ref(&work).cast_mut().cast(), Ordering::Release);
+        generation.fetch_add(1, Ordering::SeqCst);
+        if *lock(&self.asleep.0) > 0 {
             self.wake.notify_all();
         }
         let led = {
-            // A loop inside a body is not shared again.
+            // A loop inside a part is not shared again.
             let _alone = Alone(LEADS.replace(ptr::null()));
-            catch_unwind(AssertUnwindSafe(|| work.work_off(0)))
+            catch_unwind(AssertUnwindSafe(|| part(0)))
         };
-        // From here on no helper looks at the loop anew; those that do have counted themselves.
-        self.current.store(ptr::null_mut(), Ordering::SeqCst);
-        super::wait(|| self.inside.load(Ordering::SeqCst) == 0);
+        // From here on no helper looks at the work anew; those that do have counted themselves.
+        current.store(ptr::null_mut(), Ordering::SeqCst);
+        super::wait(|| self.inside.0.load(Ordering::SeqCst) == 0);
         let helped = lock(&work.panic).take();
         if let Some(panic) = led.err().or(helped) {
             resume_unwind(panic);
         }
     }
 
-    /// The life of helper `who`: loop after loop until the team is dissolved.
+    /// The life of helper `who`: one work after the other until the team is dissolved.
     fn help(&self, who: usize) {
+        let News { generation, current, over } = &self.news.0;
         let mut seen = 0;
-        while !self.over.load(Ordering::SeqCst) {
-            if self.generation.load(Ordering::SeqCst) == seen {
+        while !over.load(Ordering::SeqCst) {
+            if generation.load(Ordering::SeqCst) == seen {
                 self.rest(seen);
                 continue;
             }
-            seen = self.generation.load(Ordering::SeqCst);
-            self.inside.fetch_add(1, Ordering::SeqCst);
-            let current = self.current.load(Ordering::SeqCst);
+            seen = generation.load(Ordering::SeqCst);
+            self.inside.0.fetch_add(1, Ordering::SeqCst);
+            let current = current.load(Ordering::SeqCst);
             if !current.is_null() {
                 // SAFETY: the leader waits until `inside` is 0 after it has set `current` to null,
-                // so a loop that was seen after counting oneself outlives the count.
+                // so work that was seen after counting oneself outlives the count.
                 let work = unsafe { &*current };
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| work.work_off(who))) {
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| (work.part)(who))) {
                     lock(&work.panic).get_or_insert(panic);
                 }
             }
-            self.inside.fetch_sub(1, Ordering::SeqCst);
+            self.inside.0.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
-    /// Waits for a loop after number `seen`, awake at first.
+    /// Waits for a work after number `seen`, awake at first.
     fn rest(&self, seen: usize) {
-        let news =
-            || self.generation.load(Ordering::SeqCst) != seen || self.over.load(Ordering::SeqCst);
+        let News { generation, over, .. } = &self.news.0;
+        let news = || generation.load(Ordering::SeqCst) != seen || over.load(Ordering::SeqCst);
         let start = Instant::now();
         while start.elapsed() < self.awake {
             for _ in 0..SPINS {
@@ -160,7 +177,7 @@ impl Team {
                 std::hint::spin_loop();
             }
         }
-        let mut asleep = lock(&self.asleep);
+        let mut asleep = lock(&self.asleep.0);
         *asleep += 1;
         while !news() {
             asleep = self.wake.wait(asleep).unwrap_or_else(PoisonError::into_inner);
@@ -187,8 +204,8 @@ impl<'a> Leading<'a> {
 impl Drop for Leading<'_> {
     fn drop(&mut self) {
         LEADS.set(ptr::null());
-        self.0.over.store(true, Ordering::SeqCst);
-        let _asleep = lock(&self.0.asleep);
+        self.0.news.0.over.store(true, Ordering::SeqCst);
+        let _asleep = lock(&self.0.asleep.0);
         self.0.wake.notify_all();
     }
 }

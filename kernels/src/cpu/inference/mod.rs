@@ -7,6 +7,8 @@ mod conv_layer;
 mod plan;
 mod solo;
 
+use std::ops::Range;
+
 use super::conv2d::Convolution;
 use super::elementwise::Relu;
 use super::finish::Finish;
@@ -57,6 +59,7 @@ pub enum Layer {
 /// A network with its weights packed. Any number of threads may ask it at once.
 pub struct Inference {
     isa: Isa,
+    steps: Vec<Step>,
     segments: Vec<Segment>,
     plan: plan::Plan,
     input_len: usize,
@@ -65,7 +68,7 @@ pub struct Inference {
 
 /// Steps that a few images go through before the next few come.
 struct Segment {
-    steps: Vec<Step>,
+    steps: Range<usize>,
     images_at_once: usize,
 }
 
@@ -99,30 +102,31 @@ impl Inference {
     #[track_caller]
     pub fn new(layers: &[Layer], input_len: usize) -> Inference {
         let isa = Isa::current();
-        let mut segments: Vec<Segment> = Vec::new();
+        let (mut steps, mut segments) = (Vec::<Step>::new(), Vec::<Segment>::new());
         let (mut len, mut rest) = (input_len, layers);
         while let Some((layer, after)) = rest.split_first() {
             let (step, images_at_once, taken) = prepare(isa, layer, after, len);
             rest = &after[taken..];
             len = step.output_len;
             // A product of more images at once than the last: what lies between goes to memory.
-            let starts = segments.last().is_none_or(|last| match &last.steps[..] {
+            let starts = steps.last().is_none_or(|last| match &last.what {
                 // A smaller image goes on, of which more fit.
-                [.., Step { what: What::Conv { convolution, after, .. }, .. }] => {
+                What::Conv { convolution, after, .. } => {
                     convolution.is_pooled() || after.pool.is_some()
                 }
-                [.., Step { what: What::Dense { .. }, .. }] => false,
+                What::Dense { .. } => false,
                 _ => images_at_once == IMAGES_AT_ONCE,
             });
             if starts {
-                segments.push(Segment { steps: Vec::new(), images_at_once: 1 });
+                segments.push(Segment { steps: steps.len()..steps.len(), images_at_once: 1 });
             }
             let segment = segments.last_mut().expect("there is one now");
             segment.images_at_once = segment.images_at_once.max(images_at_once);
-            segment.steps.push(step);
+            segment.steps.end += 1;
+            steps.push(step);
         }
-        let plan = plan::Plan::new(isa, segments.iter().flat_map(|segment| &segment.steps));
-        Inference { isa, segments, plan, input_len, output_len: len }
+        let plan = plan::Plan::new(isa, &steps);
+        Inference { isa, steps, segments, plan, input_len, output_len: len }
     }
 
     /// The numbers of one answer.
@@ -143,8 +147,7 @@ impl Inference {
         assert_eq!(x.len(), images * self.input_len, "inference: a part of an image");
         assert_eq!(y.len(), images * self.output_len, "inference: the answers' length");
         if images == 1 && threads::count() > 1 && self.plan.is_usable() {
-            let steps = self.segments.iter().flat_map(|segment| &segment.steps);
-            return self.plan.run(self.isa, steps, &x, &mut y);
+            return self.plan.run(self.isa, &self.steps, &x, &mut y);
         }
         // Which images go together changes no bit, so here the number of threads may decide.
         let at_once = images.div_ceil(4 * threads::count()).clamp(1, IMAGES_AT_ONCE);
@@ -163,7 +166,8 @@ impl Inference {
         let mut current: Option<Scratch> = None;
         for (i, segment) in self.segments.iter().enumerate() {
             let last = i + 1 == self.segments.len();
-            let output_len = segment.steps.last().expect("segments hold steps").output_len;
+            let steps = &self.steps[segment.steps.clone()];
+            let output_len = steps.last().expect("segments hold steps").output_len;
             let mut next = Scratch::new(if last { 0 } else { images * output_len });
             {
                 let held = current.as_ref().map(Scratch::read);
@@ -174,7 +178,7 @@ impl Inference {
                 let few = segment.images_at_once;
                 let inputs = from.chunks(few * input_len);
                 for (from, to) in inputs.zip(to.chunks_mut(few * output_len)) {
-                    self.run_segment(&segment.steps, from.len() / input_len, from, to);
+                    self.run_segment(steps, from.len() / input_len, from, to);
                 }
             }
             current = Some(next);

@@ -9,8 +9,9 @@ use super::{Step, What};
 use crate::cpu::isa::Isa;
 use crate::cpu::simd::LANES;
 use crate::cpu::tile::PANELS_TOGETHER;
-use crate::threads::phases::MOST_PHASES;
 
+/// The most phases that [`Plan::run`] takes.
+pub(super) const MOST_PHASES: usize = 32;
 /// A convolution with at least so many output pixels is cut by rows, a smaller one by channels.
 const PIXELS_TO_CUT: usize = 256;
 
@@ -33,6 +34,8 @@ pub(super) struct Phase {
     pub cut: Cut,
     /// The most chunks that there may be.
     pub chunks: usize,
+    /// Whether chunks have work in common that each does for itself.
+    pub shares_work: bool,
     /// Numbers of the result that each of so many has, the last perhaps fewer.
     chunk_len: usize,
 }
@@ -61,7 +64,8 @@ impl Phase {
         // Nothing at all is a chunk too.
         let chunks = chunks.max(1);
         let cut = if chunks == 1 { Cut::Whole } else { cut };
-        Phase { steps: i..i + 1, cut, chunks, chunk_len }
+        let shares_work = matches!(step.what, What::Conv { .. });
+        Phase { steps: i..i + 1, cut, chunks, shares_work, chunk_len }
     }
 
     /// The part of the result of `step`, the last of the phase, that a chunk of so many computes.
@@ -90,9 +94,9 @@ impl Phase {
         }
     }
 
-    /// The most numbers that one of `chunks` chunks passes on.
+    /// The most numbers that one of `chunks` chunks passes on, in whole vectors.
     pub fn passed_len(&self, chunks: usize) -> usize {
-        self.chunks.div_ceil(chunks) * self.chunk_len
+        (self.chunks.div_ceil(chunks) * self.chunk_len).next_multiple_of(LANES)
     }
 }
 
@@ -107,9 +111,9 @@ pub(super) struct Plan {
 
 impl Plan {
     /// The phases of `steps`.
-    pub fn new<'a>(isa: Isa, steps: impl Iterator<Item = &'a Step>) -> Plan {
+    pub fn new(isa: Isa, steps: &[Step]) -> Plan {
         let (mut phases, mut places, mut thin) = (Vec::<Phase>::new(), vec![0], false);
-        for (i, step) in steps.enumerate() {
+        for (i, step) in steps.iter().enumerate() {
             let phase = Phase::new(isa, i, step);
             match phases.last_mut() {
                 Some(last) if (last.cut, phase.cut) == (Cut::Whole, Cut::Whole) => {
@@ -157,14 +161,7 @@ impl Part {
         self.pixels.len() * self.columns.len()
     }
 
-    /// Its numbers of a result, a pixel at a time.
-    pub fn of<'a>(&self, result: &'a [f32]) -> impl Iterator<Item = &'a [f32]> + use<'a> {
-        let Part { pixels, columns, channels } = self.clone();
-        let pixels = &result[pixels.start * channels..pixels.end * channels];
-        pixels.chunks_exact(channels).map(move |pixel| &pixel[columns.clone()])
-    }
-
-    /// The same for writing.
+    /// Its numbers of a result, for writing, a pixel at a time.
     pub fn of_mut<'a>(
         &self,
         result: &'a mut [f32],

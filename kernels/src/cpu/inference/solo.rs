@@ -3,15 +3,15 @@
 //!
 //! What a chunk leaves on the way, such as the frequencies of its tiles, nobody else reads: it
 //! stays in the cache of its core. Only results of phases pass from one core to another. Each worker
-//! has all results in memory of its own and copies what others computed, so that a cache line that
-//! passes is touched by the one that writes and the one that reads it alone: the README of the CPU's
-//! folder says why.
+//! has all results in memory of its own and copies what others computed, and what it computed
+//! itself, from where that passes, so that a cache line that passes is touched by the one that
+//! writes and the one that reads it alone: the README of the CPU's folder says why.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use super::conv_layer::ConvLayer;
-use super::plan::{Cut, Part, Plan};
+use super::plan::{Cut, MOST_PHASES, Part, Plan};
 use super::{After, Step, What};
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::{Isa, tile_rows_limit};
@@ -19,7 +19,7 @@ use crate::cpu::panels::PanelsView;
 use crate::cpu::products::{Grid, RowProduct};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Kernel, LANES, Simd};
-use crate::threads::phases::{MOST_PHASES, Shared, in_phases, workers};
+use crate::threads::phases::{Shared, in_phases, workers};
 
 /// The most chunks of a phase: one bit each.
 const MOST_CHUNKS: usize = u64::BITS as usize;
@@ -30,18 +30,11 @@ const APART: usize = 1024;
 
 impl Plan {
     /// The answer `y` to an image `x`.
-    pub fn run<'a>(
-        &self,
-        isa: Isa,
-        steps: impl Iterator<Item = &'a Step>,
-        x: &[f32],
-        y: &mut [f32],
-    ) {
-        let steps: Vec<&Step> = steps.collect();
+    pub fn run(&self, isa: Isa, steps: &[Step], x: &[f32], y: &mut [f32]) {
         let (mut chunks, mut starts, mut end) = ([0; MOST_PHASES], [0; MOST_PHASES], 0);
         for (i, phase) in self.phases.iter().enumerate() {
-            // Rows between two chunks are read, or computed, by both: no more chunks than workers.
-            let most = if phase.cut == Cut::Rows { workers() } else { MOST_CHUNKS };
+            // Chunks of a convolution transform, or even compute, what they share: each for itself.
+            let most = if phase.shares_work { workers() } else { MOST_CHUNKS };
             (chunks[i], starts[i]) = (phase.chunks.min(most), end);
             end += chunks[i] * (phase.passed_len(chunks[i]) + APART);
         }
@@ -50,7 +43,7 @@ impl Plan {
         let (passed, y) = (Shared::new(&mut passed), Shared::new(y));
         let chunks = &chunks[..self.phases.len()];
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        let run = Run { isa, plan: self, steps: &steps, chunks, x, passed, starts, turn, y };
+        let run = Run { isa, plan: self, steps, chunks, x, passed, starts, turn, y };
         in_phases(chunks, |all| {
             let mut results = Scratch::new(self.places[steps.len()]);
             let mut worker =
@@ -64,7 +57,7 @@ impl Plan {
 struct Run<'a> {
     isa: Isa,
     plan: &'a Plan,
-    steps: &'a [&'a Step],
+    steps: &'a [Step],
     /// How many chunks each phase has.
     chunks: &'a [usize],
     x: &'a [f32],
@@ -92,7 +85,7 @@ struct Worker<'a> {
 impl Run<'_> {
     fn part(&self, phase: usize, chunk: usize) -> Part {
         let (chunks, phase) = (self.chunks[phase], &self.plan.phases[phase]);
-        phase.part(self.isa, self.steps[phase.steps.end - 1], chunk, chunks)
+        phase.part(self.isa, &self.steps[phase.steps.end - 1], chunk, chunks)
     }
 
     /// Where the place of a chunk in `passed` begins, in which its numbers follow each other. The
@@ -130,36 +123,54 @@ impl Run<'_> {
             self.complete(worker, phase - 1);
         }
         let part = self.part(phase, chunk);
-        let steps = self.plan.phases[phase].steps.clone();
-        let step = steps.end - 1;
+        let to = self.passed_from(phase, chunk);
+        let most = self.plan.phases[phase].passed_len(self.chunks[phase]);
+        assert!(part.len() <= most, "a chunk of {} numbers, and place for {most}", part.len());
+        // SAFETY: this chunk's part, in the place that is its own.
+        let to = unsafe { self.passed.write(to..to + part.len()) };
+        self.compute(worker, phase, &part, to);
+        worker.computed[phase] |= 1 << chunk;
+        let x = to.chunks_exact(part.columns.len());
+        if phase + 1 == self.chunks.len() {
+            // SAFETY: this chunk's part of the answer.
+            let y = part.ranges().map(|range| unsafe { self.y.write(range) });
+            self.isa.run(Copy { x, y });
+        } else {
+            let place = self.plan.places[self.plan.phases[phase].steps.end - 1];
+            self.isa.run(Copy { x, y: part.of_mut(&mut worker.results[place..]) });
+        }
+    }
+
+    /// Computes a part of the last result of a phase, pixel by pixel.
+    fn compute(&self, worker: &mut Worker, phase: usize, part: &Part, to: &mut [f32]) {
+        let Range { start, end } = self.plan.phases[phase].steps.clone();
+        let step = end - 1;
         match &self.steps[step].what {
             _ if self.plan.phases[phase].cut == Cut::Whole => {
-                for step in steps {
+                for step in start..step {
                     let (x, y) = self.operands(worker, step);
                     self.steps[step].run(self.isa, 1, x, y);
                 }
+                self.steps[step].run(self.isa, 1, self.operands(worker, step).0, to);
             }
-            What::Conv { .. } => self.convolve(worker, steps, &part),
+            What::Conv { .. } => self.convolve(worker, start..end, part, to),
             What::Dense { weights, after, .. } => {
                 let (b, finish) = some(weights.view(), after, &part.columns);
-                let (x, y) = self.operands(worker, step);
                 self.isa.run(RowProduct {
-                    a: x,
+                    a: self.operands(worker, step).0,
                     rows: Grid::line(1, b.depth),
                     runs: 1,
                     run_step: 0,
                     run_len: b.depth,
                     b: &b,
                     b_row: 0,
-                    c: &mut y[part.columns.clone()],
+                    c: to,
                     finish,
                     tile_rows: tile_rows_limit(),
                 });
             }
             What::Affine { .. } | What::Relu | What::MaxPool(_) => unreachable!("never cut"),
         }
-        worker.computed[phase] |= 1 << chunk;
-        self.pass(worker, phase, chunk, &part);
     }
 
     /// What goes into step `step` and the place of its result, in a worker's memory.
@@ -173,47 +184,21 @@ impl Run<'_> {
     }
 
     /// A part of the result of a convolution, or of two, one after the other.
-    fn convolve(&self, worker: &mut Worker, steps: Range<usize>, part: &Part) {
+    fn convolve(&self, worker: &mut Worker, steps: Range<usize>, part: &Part, to: &mut [f32]) {
         let (before, step) = (steps.start, steps.end - 1);
-        let layer = ConvLayer::of(self.isa, self.steps[step]);
+        let layer = ConvLayer::of(self.isa, &self.steps[step]);
         let width = layer.output()[1];
         let rows = part.pixels.start / width..part.pixels.end / width;
         if before < step {
-            let first = ConvLayer::of(self.isa, self.steps[before]);
+            let first = ConvLayer::of(self.isa, &self.steps[before]);
             let between = layer.convolution.input_rows(layer.convolved_rows(&rows));
             let row_len = self.steps[before].output_len / first.output()[0];
             let (x, y) = self.operands(worker, before);
-            let to = &mut y[between.start * row_len..between.end * row_len];
-            first.run(&first.weights, first.after.finish(), x, between, to);
+            let y = &mut y[between.start * row_len..between.end * row_len];
+            first.run(&first.weights, first.after.finish(), x, between, y);
         }
         let (weights, finish) = some(layer.weights, layer.after, &part.columns);
-        let (x, y) = self.operands(worker, step);
-        if part.columns.len() == part.channels {
-            let y = &mut y[part.pixels.start * part.channels..part.pixels.end * part.channels];
-            return layer.run(&weights, finish, x, rows, y);
-        }
-        let mut packed = Scratch::new(part.pixels.len() * part.columns.len());
-        let mut packed = packed.write();
-        layer.run(&weights, finish, x, rows, &mut packed);
-        self.isa.run(Copy { x: packed.chunks_exact(part.columns.len()), y: part.of_mut(y) });
-    }
-
-    /// Passes what a chunk has computed on: to the other workers or, at last, as the answer.
-    fn pass(&self, worker: &Worker, phase: usize, chunk: usize, part: &Part) {
-        let is_answer = phase + 1 == self.chunks.len();
-        let place = self.plan.places[self.plan.phases[phase].steps.end - 1];
-        let x = part.of(&worker.results[place..]);
-        if is_answer {
-            // SAFETY: this chunk's part.
-            let y = part.ranges().map(|range| unsafe { self.y.write(range) });
-            return self.isa.run(Copy { x, y });
-        }
-        let to = self.passed_from(phase, chunk);
-        let most = self.plan.phases[phase].passed_len(self.chunks[phase]);
-        assert!(part.len() <= most, "a chunk of {} numbers, and place for {most}", part.len());
-        // SAFETY: this chunk's part, in the place that is its own.
-        let y = unsafe { self.passed.write(to..to + part.len()) };
-        self.isa.run(Copy { x, y: y.chunks_exact_mut(part.columns.len()) });
+        layer.run(&weights, finish, self.operands(worker, step).0, rows, to);
     }
 }
 
