@@ -6,6 +6,7 @@
 
 mod claims;
 pub(crate) mod phases;
+mod shared;
 mod team;
 
 use std::cell::Cell;
@@ -14,6 +15,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
+pub(crate) use shared::Shared;
 use team::Team;
 
 /// A pool of worker threads that a whole training enters once.

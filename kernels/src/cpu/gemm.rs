@@ -8,7 +8,7 @@ use super::panels::Panels;
 use super::products::{Grid, RowProduct, ShardedProduct};
 use super::scratch::Scratch;
 use crate::geometry::Gemm;
-use crate::threads::{self, phases::Shared};
+use crate::threads::{self, Shared};
 
 /// Columns and rows of the result that a task computes. It packs its columns of the right operand
 /// for itself, so that they stay in its core's cache; many rows make up for it.

@@ -19,7 +19,8 @@ use crate::cpu::panels::PanelsView;
 use crate::cpu::products::{Grid, RowProduct};
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Kernel, LANES, Simd};
-use crate::threads::phases::{Shared, in_phases, workers};
+use crate::threads::Shared;
+use crate::threads::phases::{in_phases, workers};
 
 /// The most chunks of a phase: one bit each.
 const MOST_CHUNKS: usize = u64::BITS as usize;
