@@ -5,9 +5,8 @@
 //! when the last one's chunks are done. The caller never waits for a thread that has not come:
 //! whatever is not taken, it does itself.
 //!
-//! Before a single image this code has long left the caches, and whatever one core has written
-//! the other must fetch: each cache line that is touched on the way costs as much as a hundred
-//! multiplications of vectors.
+//! When an image comes this code has long left the caches, and whatever one core has written the
+//! other must fetch, so it pays to touch few cache lines on the way.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
