@@ -73,7 +73,8 @@ impl Kernel for Update<'_> {
         let (first, minus_first) = (s.splat(SMALLEST_FIRST), s.splat(-SMALLEST_FIRST));
         let second = s.splat(SMALLEST_SECOND);
         // The values are packed by whoever needs them next; gradients and moments stay.
-        let out = HandOver::to_others(s);
+        // SAFETY: the last line ends it.
+        let out = unsafe { HandOver::to_others() };
         let moments = self.first_moment.chunks_mut(LANES).zip(self.second_moment.chunks_mut(LANES));
         let values = self.values.chunks_mut(LANES);
         for ((gradient, value), (m_slice, v_slice)) in
@@ -90,8 +91,9 @@ impl Kernel for Update<'_> {
             s.store_slice(v_slice, v);
             let step = s.div(s.mul(rate, m), s.add(s.sqrt(v), epsilon));
             let old = s.load_slice(value);
-            out.store_slice(value, s.sub(s.sub(old, s.mul(decay, old)), step));
+            out.store_slice(s, value, s.sub(s.sub(old, s.mul(decay, old)), step));
         }
+        out.end(s);
     }
 }
 

@@ -61,7 +61,8 @@ impl Kernel for Update<'_> {
         let (zero, scale, rate) = (s.splat(0.0), s.splat(self.scale), s.splat(self.g.rate));
         let (momentum, decay) = (s.splat(self.g.momentum), s.splat(self.decay));
         let (smallest, minus_smallest) = (s.splat(SMALLEST), s.splat(-SMALLEST));
-        let out = HandOver::to_others(s);
+        // SAFETY: the last line ends it.
+        let out = unsafe { HandOver::to_others() };
         let values = self.values.chunks_mut(LANES).zip(self.velocities.chunks_mut(LANES));
         for (gradient, (value_slice, velocity_slice)) in self.gradients.chunks(LANES).zip(values) {
             let value = s.load_slice(value_slice);
@@ -71,8 +72,9 @@ impl Kernel for Update<'_> {
             let velocity = s.select_gt(velocity, smallest, velocity, negative);
             s.store_slice(velocity_slice, velocity);
             let step = s.mul(rate, s.fma(momentum, velocity, gradient));
-            out.store_slice(value_slice, s.sub(value, step));
+            out.store_slice(s, value_slice, s.sub(value, step));
         }
+        out.end(s);
     }
 }
 

@@ -86,11 +86,11 @@ impl<S: Simd> Sink<S> for FinishVector<S::V> {
     }
 }
 
-impl<S: Simd> Sink<S> for &HandOver<S> {
+impl<S: Simd> Sink<S> for HandOver {
     #[inline(always)]
-    unsafe fn put(self, _: S, place: *mut f32, v: S::V) {
+    unsafe fn put(self, s: S, place: *mut f32, v: S::V) {
         // SAFETY: the caller guarantees the place.
-        unsafe { self.store(place, v) }
+        unsafe { self.store(s, place, v) }
     }
 }
 

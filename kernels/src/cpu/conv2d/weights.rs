@@ -70,7 +70,8 @@ impl<L: Line<3, T>, const T: usize> Kernel for Through<PackRows<'_>, L, 3, T> {
         let PackRows { weights, panel, row, width, panels } = self.kernel;
         let Weights { w, depth, columns, turn } = weights;
         let frequency = depth * width;
-        let out = HandOver::to_others(s);
+        // SAFETY: the last line ends it.
+        let out = unsafe { HandOver::to_others() };
         let mut turned = [[0.0; LANES * LANES]; 9];
         for v in (0..width).step_by(LANES) {
             let column = panel * width + v;
@@ -91,7 +92,7 @@ impl<L: Line<3, T>, const T: usize> Kernel for Through<PackRows<'_>, L, 3, T> {
                 // from `column` on, by the weights' size; in the turned block it is row k.
                 unsafe {
                     if !is_there {
-                        (0..T * T).for_each(|i| out.store(to.at(0, i), s.splat(0.0)));
+                        (0..T * T).for_each(|i| out.store(s, to.at(0, i), s.splat(0.0)));
                         continue;
                     }
                     let (from, tap) = if turn {
@@ -99,10 +100,11 @@ impl<L: Line<3, T>, const T: usize> Kernel for Through<PackRows<'_>, L, 3, T> {
                     } else {
                         (w.as_ptr().add((row + k) * columns + column), depth * columns)
                     };
-                    both_ways::<L, S, 3, T>(s, Square::read_only(from, 3 * tap, tap), to, &out);
+                    both_ways::<L, S, 3, T>(s, Square::read_only(from, 3 * tap, tap), to, out);
                 }
             }
         }
+        out.end(s);
     }
 }
 
@@ -145,7 +147,8 @@ impl<L: Line<T, 3>, const T: usize> Kernel for Through<WeightGradient<'_>, L, T,
         assert_eq!(frequencies.len(), T * T * size, "the frequencies' size");
         assert_eq!(dw.len(), 9 * size, "the gradient's size");
         assert!(size.is_multiple_of(LANES), "blocks of 16");
-        let out = HandOver::to_others(s);
+        // SAFETY: the last line ends it.
+        let out = unsafe { HandOver::to_others() };
         for at in (0..size).step_by(LANES) {
             // SAFETY: the sizes say that every frequency and every tap has 16 numbers at `at`.
             unsafe {
@@ -153,8 +156,9 @@ impl<L: Line<T, 3>, const T: usize> Kernel for Through<WeightGradient<'_>, L, T,
                 let from = Square::read_only(from, T * size, size);
                 let to = dw.as_mut_ptr().add(at);
                 let to = Square { start: to, row: 3 * size, column: size };
-                both_ways::<L, S, T, 3>(s, from, to, &out);
+                both_ways::<L, S, T, 3>(s, from, to, out);
             }
         }
+        out.end(s);
     }
 }
