@@ -49,8 +49,8 @@ struct Class {
     made: u32,
 }
 
-/// Blocks by size class. What is known of a class lies together: a small step has long driven it
-/// from the cache when it needs a block again.
+/// Blocks by size class. What is known of a class lies in one cache line, for that has often left
+/// the cache when the next block is asked for.
 struct Blocks([Class; CLASSES]);
 
 impl Blocks {
@@ -72,7 +72,7 @@ impl Blocks {
     }
 }
 
-/// The blocks of results and of working memory outside of tasks.
+/// The blocks of results and of working memory outside of tasks, which nobody counts.
 static SHARED: Mutex<Blocks> = Mutex::new(Blocks::NONE);
 
 /// The blocks of tasks: the unused ones by the core of their worker, in whose cache they are, and

@@ -61,8 +61,10 @@ pub(crate) fn count() -> usize {
     rayon::current_num_threads()
 }
 
-/// Calls `work(0)` here and `work(1)` to `work(helpers)` on the threads that come before that
-/// returns; all that were called have returned when this does.
+/// Calls `work(0)` and, at the same time, `work(1)` to `work(helpers)` on other threads; all that were
+/// called have returned when this does. Helpers of a team that do not come in time are not called,
+/// and one may come twice; in rayon's pool each is called once, on whichever thread; inside a task
+/// only `work(0)` is called.
 fn with_helpers(helpers: usize, work: impl Fn(usize) + Sync) {
     let work = |who: usize| {
         if who <= helpers {

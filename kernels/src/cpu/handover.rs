@@ -21,7 +21,8 @@ impl HandOver {
     /// To the other workers of the caller's pool. In a pool of one, results stay in the cache.
     ///
     /// # Safety
-    /// [`HandOver::end`] must follow before any other thread is told that results are there.
+    /// [`HandOver::end`] must follow before any other thread is told that results are there. After a
+    /// panic there are none.
     pub unsafe fn to_others() -> HandOver {
         HandOver { past_caches: threads::count() > 1 }
     }

@@ -2,8 +2,9 @@
 //!
 //! A parallel loop a phase would cost as much as the work. Here the threads meet once and then
 //! go through all phases together, each taking the next chunk that nobody has; a phase begins
-//! when the last one's chunks are done. The caller never waits for a thread that has not come:
-//! whatever is not taken, it does itself.
+//! when the chunks of the one before are done. The caller never waits for a thread that has not come:
+//! whatever is not taken, it does itself. When all is over only the caller knows: a helper leaves
+//! after its part of the last phase.
 //!
 //! When an image comes this code has long left the caches, and whatever one core has written the
 //! other must fetch, so it pays to touch few cache lines on the way.
@@ -43,15 +44,18 @@ pub(crate) struct Chunks<'a> {
 }
 
 impl Chunks<'_> {
-    /// Calls `work(phase, chunk)` for every chunk that no other worker takes.
+    /// Calls `work(phase, chunk)` for every chunk that no other worker takes. When this returns,
+    /// all chunks are done for the caller of [`in_phases`]; for its helpers those of the last phase
+    /// may not be.
     pub fn work_off(self, mut work: impl FnMut(usize, usize)) {
         let Chunks { progress, who } = self;
         let (mut now, mut others_help) = (Phase::default(), false);
         for (phase, &chunks) in progress.chunks.iter().enumerate() {
             now.chunks = chunks;
             let mut work = |chunk| work(phase, chunk);
-            if phase + 1 == progress.chunks.len() && who > 0 {
-                // What is left then is the caller's, who waits for whoever has not left.
+            let is_last = phase + 1 == progress.chunks.len();
+            if is_last && who > 0 {
+                // What is left is the caller's, who waits for whoever has not left.
                 progress.take_from(&now, who, &mut work);
                 return;
             }
@@ -88,7 +92,7 @@ impl Phase {
 #[repr(align(128))]
 struct Counter(AtomicUsize);
 
-/// How far the phases are. Since no chunk is begun before those of the last phase are done, a
+/// How far the phases are. Since no chunk is begun before those of earlier phases are done, one
 /// counter goes through all phases.
 struct Progress<'a> {
     /// How many chunks each phase has.
@@ -106,8 +110,8 @@ impl<'a> Progress<'a> {
     }
 
     /// Does chunks of a phase as worker `who` until none is left, and waits until those of others
-    /// are done; says whether there were any of these. Where others helped with the last phase they
-    /// have a while for their own ranges before this worker even looks at what is left there.
+    /// are done; says whether there were any of these. Where others helped with the phase before,
+    /// they have a while for their own ranges before this worker even looks at what is left there.
     fn work_off(
         &self,
         phase: &Phase,
@@ -192,11 +196,38 @@ mod tests {
         }
     }
 
+    /// Whatever numbers of chunks follow each other, each chunk is done once, by whichever workers
+    /// there are: a team's, those of rayon's pool, or a task alone.
+    #[test]
+    fn every_chunk_is_done_once() {
+        const CHUNKS: [usize; 7] = [5, 1, 0, 8, 3, 2, 7];
+        let count = || {
+            let done: [[AtomicUsize; 8]; 7] = Default::default();
+            let work = |phase: usize, chunk: usize| {
+                done[phase][chunk].fetch_add(1, Ordering::Relaxed);
+            };
+            in_phases(&CHUNKS, |chunks| chunks.work_off(work));
+            for (done, chunks) in done.iter().zip(CHUNKS) {
+                let done: Vec<usize> = done.iter().map(|n| n.load(Ordering::Relaxed)).collect();
+                assert_eq!(done[..chunks], vec![1; chunks]);
+                assert_eq!(done[chunks..], vec![0; 8 - chunks]);
+            }
+        };
+        count();
+        for threads in 1..=5 {
+            let workers = Workers::new(threads).unwrap();
+            workers.run(|| (0..100).for_each(|_| count()));
+            workers.run(|| crate::threads::share(3, |_| count()));
+        }
+    }
+
     #[test]
     fn a_panic_ends_the_call() {
         let workers = Workers::new(3).unwrap();
-        let faulty = |phase, chunk| assert!((phase, chunk) != (1, 2), "chunk failed");
-        let call = || workers.run(|| in_phases(&[4, 4, 4], |chunks| chunks.work_off(faulty)));
-        assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
+        for failing in [(0, 0), (1, 2), (2, 0), (2, 3)] {
+            let faulty = |phase, chunk| assert!((phase, chunk) != failing, "chunk failed");
+            let call = || workers.run(|| in_phases(&[4, 4, 4], |chunks| chunks.work_off(faulty)));
+            assert!(catch_unwind(AssertUnwindSafe(call)).is_err(), "{failing:?}");
+        }
     }
 }

@@ -1,9 +1,9 @@
-//! Numbers that tasks write in ranges which are no chunks.
+//! Numbers that several tasks write, each in ranges of its own.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// Numbers that several tasks share, such as the chunks of a phase: each writes ranges of its own.
+/// Numbers that several tasks share.
 #[derive(Clone, Copy)]
 pub(crate) struct Shared<'a> {
     start: *mut f32,

@@ -1,5 +1,5 @@
 //! A team of workers for a whole training: they enter rayon's pool once and then wait awake for
-//! one parallel loop after the other.
+//! one piece of work after the other, most of them parallel loops.
 //!
 //! A step is some fifty loops of a few hundred microseconds. A pool whose workers fall asleep in
 //! between pays for waking them, and on a virtual machine that is as long as a small loop. Here
@@ -33,7 +33,7 @@ struct Work<'a> {
 #[repr(align(128))]
 struct Apart<T>(T);
 
-/// Workers that do one work after the other together. One thread leads, the others help.
+/// Workers that do one piece of work after the other together. One thread leads, the others help.
 pub(super) struct Team {
     helpers: usize,
     /// How long a helper waits awake.
@@ -48,7 +48,7 @@ pub(super) struct Team {
 
 /// What helpers look for.
 struct News {
-    /// Counts the works, so that a helper sees a new one.
+    /// Counts the pieces of work, so that a helper sees a new one.
     generation: AtomicUsize,
     /// The work in progress; null in between.
     current: AtomicPtr<Work<'static>>,
@@ -94,28 +94,28 @@ impl Team {
     /// Calls `body(i)` for `i` in `0..count` on the team that this thread leads; says no where it
     /// leads none.
     pub fn lead(count: usize, body: &(dyn Fn(usize) + Sync)) -> bool {
-        let Some(team) = Team::led() else { return false };
-        let claims = Claims::new(count, team.helpers + 1);
-        team.share(&|who| {
-            while let Some(i) = claims.claim(who) {
-                body(i);
-            }
-        });
-        true
+        Team::with_led(|team| {
+            let claims = Claims::new(count, team.helpers + 1);
+            team.share(&|who| {
+                while let Some(i) = claims.claim(who) {
+                    body(i);
+                }
+            });
+        })
     }
 
     /// Calls `part(0)` here and `part(who)` on whichever helper of the team that this thread leads
-    /// comes before that returns; says no where it leads none.
+    /// comes before that returns; says no where it leads none. A helper may come twice, once it has
+    /// done its part.
     pub fn call(part: &(dyn Fn(usize) + Sync)) -> bool {
-        let team = Team::led();
-        team.inspect(|team| team.share(part)).is_some()
+        Team::with_led(|team| team.share(part))
     }
 
-    /// The team that this thread leads.
-    fn led<'a>() -> Option<&'a Team> {
+    /// Calls `body` with the team that this thread leads; says no where it leads none.
+    fn with_led(body: impl FnOnce(&Team)) -> bool {
         // SAFETY: `Leading` sets the pointer while it borrows the team, and clears it before
-        // that ends; the reference is used only inside of functions that the leader calls.
-        unsafe { LEADS.get().as_ref() }
+        // that ends; this thread cannot end it before `body` returns.
+        unsafe { LEADS.get().as_ref() }.map(body).is_some()
     }
 
     fn share(&self, part: &(dyn Fn(usize) + Sync)) {
@@ -140,7 +140,7 @@ impl Team {
         }
     }
 
-    /// The life of helper `who`: one work after the other until the team is dissolved.
+    /// The life of helper `who`: one piece of work after the other until the team is dissolved.
     fn help(&self, who: usize) {
         let News { generation, current, over } = &self.news.0;
         let mut seen = 0;
@@ -164,7 +164,7 @@ impl Team {
         }
     }
 
-    /// Waits for a work after number `seen`, awake at first.
+    /// Waits for a piece of work after number `seen`, awake at first.
     fn rest(&self, seen: usize) {
         let News { generation, over, .. } = &self.news.0;
         let news = || generation.load(Ordering::SeqCst) != seen || over.load(Ordering::SeqCst);

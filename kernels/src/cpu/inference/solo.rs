@@ -2,10 +2,9 @@
 //! come.
 //!
 //! What a chunk leaves on the way, such as the frequencies of its tiles, nobody else reads: it
-//! stays in the cache of its core. Only results of phases pass from one core to another. Each worker
-//! has all results in memory of its own and copies what others computed, and what it computed
-//! itself, from where that passes, so that a cache line that passes is touched by the one that
-//! writes and the one that reads it alone: the README of the CPU's folder says why.
+//! stays in the cache of its core. Only results of phases pass from one core to another: by places
+//! that one worker writes and others read, from where each, the writer too, copies them to memory
+//! of its own. The README of the CPU's folder says why.
 
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -34,7 +33,8 @@ impl Plan {
     pub fn run(&self, isa: Isa, steps: &[Step], x: &[f32], y: &mut [f32]) {
         let (mut chunks, mut starts, mut end) = ([0; MOST_PHASES], [0; MOST_PHASES], 0);
         for (i, phase) in self.phases.iter().enumerate() {
-            // Chunks of a convolution transform, or even compute, what they share: each for itself.
+            // Chunks of a convolution transform, or even compute, what they share, each for itself:
+            // no more of them than workers.
             let most = if phase.shares_work { workers() } else { MOST_CHUNKS };
             (chunks[i], starts[i]) = (phase.chunks.min(most), end);
             end += chunks[i] * (phase.passed_len(chunks[i]) + APART);
@@ -80,8 +80,9 @@ struct Worker<'a> {
     complete: usize,
 }
 
-// A chunk writes to a place in `passed` that is its own, or its part of `y`, and neither the places
-// nor the parts overlap; workers read them when the phase is over, and nobody writes them again.
+// A chunk writes to a place in `passed` that is its own and, in the last phase, to its part of `y`;
+// neither the places nor the parts overlap. Others read a place when its phase is over, and nobody
+// writes it again.
 // That is what every SAFETY note below rests on; `in_phases` keeps the order.
 impl Run<'_> {
     fn part(&self, phase: usize, chunk: usize) -> Part {
