@@ -115,6 +115,12 @@ fn wait(done: impl Fn() -> bool) {
     }
 }
 
+/// In a pair of cache lines of its own, since processors fetch lines in pairs: whoever waits for it
+/// disturbs nothing else.
+#[derive(Default)]
+#[repr(align(128))]
+struct Apart<T>(T);
+
 /// The number of workers that may run tasks at the same time as the caller, itself included.
 pub(crate) fn count_here() -> usize {
     rayon::current_thread_index().map_or(1, |_| rayon::current_num_threads().min(MAX_THREADS))

@@ -12,6 +12,7 @@
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::Apart;
 use super::claims::take_below;
 
 /// Threads beside the caller: small work has no use for more.
@@ -87,11 +88,6 @@ impl Phase {
     }
 }
 
-/// A counter in a pair of cache lines of its own: processors fetch lines in pairs.
-#[derive(Default)]
-#[repr(align(128))]
-struct Counter(AtomicUsize);
-
 /// How far the phases are. Since no chunk is begun before those of earlier phases are done, one
 /// counter goes through all phases.
 struct Progress<'a> {
@@ -99,14 +95,14 @@ struct Progress<'a> {
     chunks: &'a [usize],
     workers: usize,
     /// How many chunks of each worker's ranges are claimed.
-    claimed: [Counter; MOST_WORKERS],
+    claimed: [Apart<AtomicUsize>; MOST_WORKERS],
     /// How many chunks are done.
-    done: Counter,
+    done: Apart<AtomicUsize>,
 }
 
 impl<'a> Progress<'a> {
     fn new(chunks: &'a [usize], workers: usize) -> Progress<'a> {
-        Progress { chunks, workers, claimed: Default::default(), done: Counter::default() }
+        Progress { chunks, workers, claimed: Default::default(), done: Apart::default() }
     }
 
     /// Does chunks of a phase as worker `who` until none is left, and waits until those of others

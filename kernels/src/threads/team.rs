@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::Apart;
 use super::claims::Claims;
 
 /// How long a worker waits awake for the next loop.
@@ -28,10 +29,6 @@ struct Work<'a> {
     /// Of the first part that panicked on a helper.
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
-
-/// In a pair of cache lines of its own, so that whoever waits for it disturbs nothing else.
-#[repr(align(128))]
-struct Apart<T>(T);
 
 /// Workers that do one piece of work after the other together. One thread leads, the others help.
 pub(super) struct Team {
