@@ -36,7 +36,7 @@ pub use cpu::isa::{Isa, with_direct_convolution, with_forced};
 
 /// The version of the bits: it changes with every build whose kernels give other bits for the
 /// same numbers, so that a run begun by one build is not silently gone on with by another.
-pub const BITS_VERSION: u32 = 5;
+pub const BITS_VERSION: u32 = 6;
 
 use buffer::operand;
 use geometry::{

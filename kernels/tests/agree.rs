@@ -11,7 +11,8 @@ use common::Tolerance::{LargestTerms, Terms, Value};
 use common::geometries::{
     random_augment, random_batch_norm, random_block, random_channels, random_codes,
     random_conv_pool, random_conv2d, random_cross_entropy, random_dropout, random_gather,
-    random_gemm, random_large_winograd, random_mix, random_pool2d, random_targets, random_winograd,
+    random_gemm, random_large_winograd, random_mix, random_pairs, random_pool2d, random_targets,
+    random_winograd,
 };
 use common::{Call, Fill, Kernel, Promise, Random, check, one_layer, unwritten, unwritten_bytes};
 use toile_kernels::geometry::{
@@ -280,11 +281,26 @@ fn winograd_forward() {
 fn winograd_inference() {
     check_winograd("inference", WINOGRAD, |r, fill, random| {
         let g = random(r);
-        let menu: Kernel<Buffer> = Box::new(move |inputs, outputs| {
-            one_layer::infer(&g, &inputs[0], &inputs[1], &mut outputs[0]);
-        });
-        Call { menu, ..forward(r, fill, |_| g) }
+        infer(r, fill, g)
     });
+}
+
+/// Halves of whole numbers are exact.
+#[test]
+fn inference_in_pairs() {
+    let tolerance = LargestTerms(WINOGRAD);
+    let promise = Promise { exact: true, bits: false, tiles: true, tolerance };
+    check("inference", &promise, |r, fill| {
+        let g = random_pairs(r);
+        infer(r, fill, g)
+    });
+}
+
+fn infer(r: &mut Random, fill: Fill, g: Conv2d) -> Call {
+    let menu: Kernel<Buffer> = Box::new(move |inputs, outputs| {
+        one_layer::infer(&g, &inputs[0], &inputs[1], &mut outputs[0]);
+    });
+    Call { menu, ..forward(r, fill, |_| g) }
 }
 
 #[test]

@@ -20,12 +20,11 @@ impl Finish<'_> {
     /// The same for columns `column..`, a vector of them.
     #[inline(always)]
     pub fn at<S: Simd>(self, s: S, column: usize) -> FinishVector<S::V> {
-        let has_bias = !self.bias.is_empty();
-        let bias = match has_bias {
-            true => s.load_slice(&self.bias[column.min(self.bias.len())..]),
-            false => s.splat(0.0),
+        let bias = match self.bias.is_empty() {
+            true => s.splat(-0.0),
+            false => s.load_slice(&self.bias[column.min(self.bias.len())..]),
         };
-        FinishVector { bias, has_bias, relu: self.relu }
+        FinishVector { bias, least: s.splat(if self.relu { 0.0 } else { f32::NEG_INFINITY }) }
     }
 
     /// The sums of a tile whose first column is `column` as they are to be written.
@@ -60,19 +59,25 @@ impl Finish<'_> {
     }
 }
 
-/// A [`Finish`] of a vector of columns.
+/// A [`Finish`] of a vector of columns. Without branches, which would cost more than what they
+/// spare.
 #[derive(Clone, Copy)]
 pub(super) struct FinishVector<V> {
-    bias: V,
-    has_bias: bool,
-    relu: bool,
+    /// -0 in all lanes where there is none: unlike 0, it leaves a zero's sign as it is.
+    pub bias: V,
+    least: V,
 }
 
 impl<V: Copy> FinishVector<V> {
     /// `v` as it is to be written.
     #[inline(always)]
     pub fn apply<S: Simd<V = V>>(self, s: S, v: V) -> V {
-        let v = if self.has_bias { s.add(v, self.bias) } else { v };
-        if self.relu { larger(s, v, s.splat(0.0)) } else { v }
+        self.limit(s, s.add(v, self.bias))
+    }
+
+    /// A number that has its bias as it is to be written.
+    #[inline(always)]
+    pub fn limit<S: Simd<V = V>>(self, s: S, v: V) -> V {
+        larger(s, v, self.least)
     }
 }

@@ -107,8 +107,13 @@ impl PanelsView<'_> {
     #[inline(always)]
     pub fn check<const NV: usize>(&self) {
         assert_eq!(self.width, NV * LANES, "panels packed for another instruction set");
-        let panels = self.columns.div_ceil(self.width);
-        assert_eq!(self.data.len(), panels * self.depth * self.width, "the panels' size");
+        self.check_any();
+    }
+
+    /// Checks that the panels, however wide, are whole.
+    #[inline(always)]
+    pub fn check_any(&self) {
+        assert_eq!(self.data.len(), self.count() * self.depth * self.width, "the panels' size");
     }
 }
 

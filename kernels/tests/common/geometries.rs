@@ -177,6 +177,27 @@ fn random_tiled(r: &mut Random, forms: &[usize]) -> Conv2d {
     }
 }
 
+/// Images of one channel, narrow and wider than a strip, whose outputs a network that only answers
+/// computes in pairs.
+pub fn random_pairs(r: &mut Random) -> Conv2d {
+    loop {
+        let g = Conv2d {
+            images: r.images(),
+            height: 1 + r.below(9),
+            width: r.pick(&[1, 2, 3, 4, 7, 8, 16, 17, 28, 65, 66, 67, 68, 131]),
+            in_channels: 1,
+            out_channels: r.pick(&[16, 32, 48]),
+            kernel_height: 3,
+            kernel_width: 3,
+            stride: 1,
+            padding: r.pick(&[0, 0, 1, 2]),
+        };
+        if g.fault().is_none() && g.multiply_adds() <= 500_000 {
+            return g;
+        }
+    }
+}
+
 pub fn random_channels(r: &mut Random) -> Channels {
     let pixels = r.pick(&[1, 1, 2, 9, 23, 49]);
     Channels { images: r.images(), pixels, channels: r.channels() }

@@ -9,6 +9,7 @@ use std::ops::Range;
 
 use super::WeightSums;
 use super::frame::Frame;
+use super::pairs::{self, Pairs};
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::{Isa, tile_rows_limit};
 use crate::cpu::panels::{Panels, PanelsView};
@@ -31,6 +32,8 @@ pub(in crate::cpu) struct Direct {
     tile_rows: usize,
     g: Conv2d,
     padded: Frame,
+    /// Whether the forward pass takes its outputs in pairs.
+    in_pairs: bool,
 }
 
 impl Direct {
@@ -41,7 +44,12 @@ impl Direct {
             origin: [g.padding(), g.padding()],
             channels: g.in_channels(),
         };
-        Direct { isa, tile_rows: tile_rows_limit(), g: *g, padded }
+        Direct { isa, tile_rows: tile_rows_limit(), g: *g, padded, in_pairs: false }
+    }
+
+    /// One that takes its outputs in pairs if it can.
+    pub fn in_pairs(self) -> Direct {
+        Direct { in_pairs: pairs::fits(&self.g), ..self }
     }
 
     /// How many images are best given to one call.
@@ -69,6 +77,9 @@ impl Direct {
     /// The weights for [`Direct::forward`].
     pub fn pack_forward(&self, w: &[f32]) -> Panels {
         let (g, columns) = (&self.g, self.g.out_channels());
+        if self.in_pairs {
+            return pairs::pack(self.isa, g, w);
+        }
         Panels::pack(self.isa, g.depth(), columns, |k, first, row| {
             row.copy_from_slice(&w[k * columns + first..][..row.len()]);
         })
@@ -106,6 +117,17 @@ impl Direct {
         let g = &self.g;
         let row_len = self.padded.outer[1] * g.in_channels();
         self.padded.with_framed(x, |x| {
+            if self.in_pairs {
+                return self.isa.run(Pairs {
+                    x: &x[first * row_len..],
+                    row_len,
+                    image_len: self.padded.len(),
+                    outputs: [images, rows, g.out_width()],
+                    weights,
+                    finish,
+                    y,
+                });
+            }
             self.isa.run(RowProduct {
                 a: &x[first * g.stride() * row_len..],
                 rows: Grid {

@@ -7,6 +7,7 @@ mod direct;
 mod forms;
 mod frame;
 mod frequency;
+mod pairs;
 mod pooled;
 mod tiles;
 mod transform;
@@ -94,7 +95,7 @@ impl Convolution {
             Convolution::Winograd(winograd) => {
                 Convolution::Winograd(Winograd { from_memory: false, ..winograd })
             }
-            direct => direct,
+            Convolution::Direct(direct) => Convolution::Direct(direct.in_pairs()),
         }
     }
 
