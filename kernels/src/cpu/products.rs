@@ -121,8 +121,15 @@ impl RowProduct<'_> {
         if self.rows.len() == 1 {
             while panel + PANELS_TOGETHER <= self.b.count() {
                 // SAFETY: the bounds of all operands were checked above, and the panels exist.
-                unsafe { self.row::<S, PANELS_TOGETHER, NV>(s, panel) };
+                unsafe { self.row::<S, PANELS_TOGETHER, NV, NV>(s, panel) };
                 panel += PANELS_TOGETHER;
+            }
+            // A last panel whose second vector is empty.
+            let left = self.b.columns.saturating_sub(panel * NV * LANES);
+            if NV == 2 && (1..=LANES).contains(&left) {
+                // SAFETY: as above.
+                unsafe { self.row::<S, 1, 1, NV>(s, panel) };
+                panel += 1;
             }
         }
         let limit = S::TILE_ROWS.min(self.tile_rows);
@@ -161,26 +168,30 @@ impl RowProduct<'_> {
         }
     }
 
-    /// The only row, panels `panel..panel + P`.
+    /// The only row, the first `NV` vectors of each of panels `panel..panel + P`, which have `W`.
     ///
     /// # Safety
     /// `tiles` must have checked the operands; there must be one row, and these panels.
     #[inline(always)]
-    unsafe fn row<S: Simd, const P: usize, const NV: usize>(&mut self, s: S, panel: usize) {
-        let panel_step = self.b.depth * NV * LANES;
-        let b = &self.b.data[panel * panel_step + self.b_row * NV * LANES..];
+    unsafe fn row<S: Simd, const P: usize, const NV: usize, const W: usize>(
+        &mut self,
+        s: S,
+        panel: usize,
+    ) {
+        let panel_step = self.b.depth * W * LANES;
+        let b = &self.b.data[panel * panel_step + self.b_row * W * LANES..];
         let mut sums = [[s.splat(0.0); NV]; P];
         for run in 0..self.runs {
             // SAFETY: the runs were checked against `a`, the panels against `b`.
             unsafe {
                 let a = self.a.as_ptr().add(run * self.run_step);
-                let b = (b.as_ptr().add(run * self.run_len * NV * LANES), panel_step);
-                sums = accumulate_row(s, sums, a, b, self.run_len);
+                let b = (b.as_ptr().add(run * self.run_len * W * LANES), panel_step);
+                sums = accumulate_row::<S, P, NV, W>(s, sums, a, b, self.run_len);
             }
         }
         unrolled!(I in P => {
             unrolled!(V in NV => {
-                let column = (((panel + I) * NV + V) * LANES).min(self.b.columns);
+                let column = (((panel + I) * W + V) * LANES).min(self.b.columns);
                 let sum = self.finish.at(s, column).apply(s, sums[I][V]);
                 s.store_slice(&mut self.c[column..], sum);
             });

@@ -155,13 +155,13 @@ pub(super) unsafe fn accumulate<S: Simd, const MR: usize, const NV: usize>(
 /// latency of an FMA.
 pub(super) const PANELS_TOGETHER: usize = 4;
 
-/// `sums[p][v] += a[k] * b[p * panel_step + (k * NV + v) * 16..][..16]` for k in `0..depth`: a single
-/// row by `P` panels.
+/// `sums[p][v] += a[k] * b[p * panel_step + (k * W + v) * 16..][..16]` for k in `0..depth`: a single
+/// row by `P` panels of `W` vectors, of which the first `NV` are wanted.
 ///
 /// # Safety
 /// Every element that this formula names must be readable.
 #[inline(always)]
-pub(super) unsafe fn accumulate_row<S: Simd, const P: usize, const NV: usize>(
+pub(super) unsafe fn accumulate_row<S: Simd, const P: usize, const NV: usize, const W: usize>(
     s: S,
     mut sums: Sums<S::V, P, NV>,
     a: *const f32,
@@ -172,7 +172,7 @@ pub(super) unsafe fn accumulate_row<S: Simd, const P: usize, const NV: usize>(
         // SAFETY: the caller guarantees all elements that are named here.
         unsafe {
             let left = s.splat(*a.add(k));
-            let row = b.add(k * NV * LANES);
+            let row = b.add(k * W * LANES);
             unrolled!(I in P => {
                 unrolled!(V in NV => {
                     let right = s.load(row.add(I * panel_step + V * LANES));
