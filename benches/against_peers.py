@@ -11,9 +11,9 @@ A machine's speed drifts, so only figures of one round are comparable: a result 
 rounds of a round's ratio. Above 1, toile is faster. All compute in 32-bit floats on made-up
 images of one fixed batch in memory. Training is forward, backward and Adam with dropout on;
 PyTorch runs eager and channels-last, its fastest mode to train this network; on a graphics card
-(CUDA, without TF32) eager and compiled, sixteen steps or calls timed together. Inference is
-PyTorch's inference mode, and for ONNX Runtime and OpenVINO a file that is made here, for the
-number of images that it is asked for, so that they may fold and plan as they like.
+(CUDA, without TF32) eager and compiled, sixteen steps or calls timed together. Inference ends with
+the logits. It is PyTorch's inference mode, and for ONNX Runtime and OpenVINO a file that is made
+here, for the number of images that it is asked for, so that they may fold and plan as they like.
 """
 
 import argparse

@@ -1,7 +1,8 @@
 //! The speed probe: trains and runs the reference network on made-up images and prints one JSON
 //! line. Training is dropout on, one fixed batch in memory, forward, backward and Adam; nothing
 //! is kept from step to step. `train_gflops` is at the FLOP of direct convolution: 61,988,352 a
-//! trained image, unless `--width` says otherwise.
+//! trained image, unless `--width` says otherwise. Answers are logits, as those of the engines that
+//! it is compared with.
 //!
 //! ```text
 //! cargo run --release --example throughput -- --threads 2 --batch 128 --mode all
@@ -204,9 +205,9 @@ fn infer(
     let x = images(n, device);
     let seconds = median_seconds(warm_up, rounds, &mut || {
         for _ in 1..together {
-            black_box(network.forward(&x).softmax());
+            black_box(network.forward(&x));
         }
-        let last = black_box(network.forward(&x).softmax());
+        let last = black_box(network.forward(&x));
         if device != Device::Cpu {
             black_box(last.to_vec::<f32>());
         }

@@ -11,8 +11,8 @@ use common::Tolerance::{LargestTerms, Terms, Value};
 use common::geometries::{
     random_augment, random_batch_norm, random_block, random_channels, random_codes,
     random_conv_pool, random_conv2d, random_cross_entropy, random_dropout, random_gather,
-    random_gemm, random_large_winograd, random_mix, random_pairs, random_pool2d, random_targets,
-    random_winograd,
+    random_gemm, random_large_winograd, random_mix, random_pairs, random_pool2d,
+    random_single_tile, random_targets, random_winograd,
 };
 use common::{Call, Fill, Kernel, Promise, Random, check, one_layer, unwritten, unwritten_bytes};
 use toile_kernels::geometry::{
@@ -292,6 +292,17 @@ fn inference_in_pairs() {
     let promise = Promise { exact: true, bits: false, tiles: true, tolerance };
     check("inference", &promise, |r, fill| {
         let g = random_pairs(r);
+        infer(r, fill, g)
+    });
+}
+
+/// Several threads take the weights from the taps where vectors are wide enough.
+#[test]
+fn inference_of_a_single_tile() {
+    let tolerance = LargestTerms(WINOGRAD);
+    let promise = Promise { exact: true, bits: false, tiles: true, tolerance };
+    check("inference", &promise, |r, fill| {
+        let g = random_single_tile(r);
         infer(r, fill, g)
     });
 }

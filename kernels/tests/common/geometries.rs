@@ -198,6 +198,23 @@ pub fn random_pairs(r: &mut Random) -> Conv2d {
     }
 }
 
+/// A single image of a single tile with two outputs a side, or what is left of it, in several panels.
+pub fn random_single_tile(r: &mut Random) -> Conv2d {
+    let padding = r.pick(&[0, 0, 1]);
+    let side = |r: &mut Random| 3 + r.below(2) - 2 * padding;
+    Conv2d {
+        images: 1,
+        height: side(r),
+        width: side(r),
+        in_channels: r.pick(&[16, 32, 48]),
+        out_channels: r.pick(&[48, 64, 80]),
+        kernel_height: 3,
+        kernel_width: 3,
+        stride: 1,
+        padding,
+    }
+}
+
 pub fn random_channels(r: &mut Random) -> Channels {
     let pixels = r.pick(&[1, 1, 2, 9, 23, 49]);
     Channels { images: r.images(), pixels, channels: r.channels() }

@@ -9,6 +9,7 @@ mod frame;
 mod frequency;
 mod pairs;
 mod pooled;
+mod single;
 mod tiles;
 mod transform;
 mod weights;
@@ -96,6 +97,14 @@ impl Convolution {
                 Convolution::Winograd(Winograd { from_memory: false, ..winograd })
             }
             Convolution::Direct(direct) => Convolution::Direct(direct.in_pairs()),
+        }
+    }
+
+    /// One that computes a single image with the same bits, and faster, if there is one.
+    pub fn for_single_image(&self) -> Option<Convolution> {
+        match self {
+            Convolution::Direct(_) => None,
+            Convolution::Winograd(winograd) => winograd.from_taps().map(Convolution::Winograd),
         }
     }
 

@@ -17,13 +17,15 @@ use super::WeightSums;
 use super::forms::{Five, Form, Four, Six, Two};
 use super::frequency::{GradientProducts, Products};
 use super::pooled::ToPooled;
+use super::single::{self, SingleTile};
 use super::tiles::{FromFrequencies, Images, Spectrum, Tiling, ToFrequencies};
 use super::transform::through;
 use super::weights::{self, WeightGradient};
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::{Isa, tile_rows_limit};
-use crate::cpu::panels::{Panels, PanelsView};
+use crate::cpu::panels::{Panels, PanelsView, panel_width};
 use crate::cpu::scratch::Scratch;
+use crate::cpu::simd::LANES;
 use crate::geometry::{Conv2d, Pool2d, SHARD};
 
 /// So many tiles are wanted at once: products of fewer rows would read the weights too often,
@@ -43,6 +45,8 @@ pub(in crate::cpu) struct Winograd {
     pub from_memory: bool,
     /// Whether the outputs are the maxima of windows of 2 by 2.
     pub pooled: bool,
+    /// Whether an image is a single tile, whose products are made from the taps.
+    pub from_taps: bool,
 }
 
 /// Calls the method with the constants of the form in use.
@@ -74,7 +78,24 @@ impl Winograd {
             channels: g.out_channels(),
         };
         let tile_rows = tile_rows_limit();
-        Winograd { isa, tile_rows, tiling, inputs, outputs, from_memory: true, pooled: false }
+        Winograd {
+            isa,
+            tile_rows,
+            tiling,
+            inputs,
+            outputs,
+            from_memory: true,
+            pooled: false,
+            from_taps: false,
+        }
+    }
+
+    /// One that takes the products of a single image from the taps, if that is a single tile of the
+    /// smallest form and 16 sums and what they are made of stay in registers.
+    pub fn from_taps(&self) -> Option<Winograd> {
+        let is_single = self.tiling.tiles() == 1 && self.tiling.outputs == 2;
+        let fits = panel_width(self.isa) > LANES;
+        (is_single && fits).then_some(Winograd { from_taps: true, ..*self })
     }
 
     /// The same with the maxima of a pool's windows as its outputs, if these are 2 by 2 and no tile
@@ -126,6 +147,9 @@ impl Winograd {
 
     /// The weights for [`Winograd::forward`].
     pub fn pack_forward(&self, g: &Conv2d, w: &[f32]) -> Panels {
+        if self.from_taps {
+            return single::pack(self.isa, g, w);
+        }
         with_form!(self, pack_forward_by(g, w))
     }
 
@@ -197,14 +221,24 @@ impl Winograd {
             spectrum: from,
             to: v,
         }));
-        self.isa.run(Products {
-            left: v,
-            left_spectrum: from,
-            right: weights,
-            to: products,
-            to_spectrum: to,
-            tile_rows: self.tile_rows,
-        });
+        if self.from_taps {
+            self.isa.run(SingleTile {
+                left: v,
+                left_spectrum: from,
+                taps: weights,
+                to: products,
+                to_spectrum: to,
+            });
+        } else {
+            self.isa.run(Products {
+                left: v,
+                left_spectrum: from,
+                right: weights,
+                to: products,
+                to_spectrum: to,
+                tile_rows: self.tile_rows,
+            });
+        }
         let (tiling, layout) = (self.tiling, self.outputs);
         let (from, spectrum, images) = (&*products, to, y);
         if self.pooled {

@@ -19,10 +19,12 @@ pub(super) struct ConvLayer<'a> {
 }
 
 impl ConvLayer<'_> {
-    /// The convolution that a step is.
+    /// The convolution that a step is for a single image.
     pub fn of(isa: Isa, step: &Step) -> ConvLayer<'_> {
         match &step.what {
-            What::Conv { convolution, weights, after } => {
+            What::Conv { convolution, weights, single, after } => {
+                let (convolution, weights) =
+                    single.as_ref().map_or((convolution, weights), |(a, b)| (a, b));
                 ConvLayer { isa, convolution, weights: weights.view(), after }
             }
             _ => unreachable!("another step"),

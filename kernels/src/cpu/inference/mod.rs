@@ -79,9 +79,22 @@ struct Step {
 }
 
 enum What {
-    Conv { convolution: Convolution, weights: Panels, after: After },
-    Dense { inputs: usize, weights: Panels, after: After },
-    Affine { scale: Vec<f32>, shift: Vec<f32> },
+    Conv {
+        convolution: Convolution,
+        weights: Panels,
+        /// The same for a single image, where that is computed in another way.
+        single: Option<(Convolution, Panels)>,
+        after: After,
+    },
+    Dense {
+        inputs: usize,
+        weights: Panels,
+        after: After,
+    },
+    Affine {
+        scale: Vec<f32>,
+        shift: Vec<f32>,
+    },
     Relu,
     MaxPool(Pool2d),
 }
@@ -229,8 +242,10 @@ fn prepare(isa: Isa, layer: &Layer, rest: &[Layer], len: usize) -> (Step, usize,
                 Some(pooled) => (pooled, None),
                 None => (convolution, pool),
             };
+            let single = convolution.for_single_image();
+            let single = single.map(|single| (single, single.pack_forward(&g, weight)));
             let after = After { bias: bias.clone(), relu, pool };
-            (What::Conv { convolution, weights, after }, output_len, images, taken)
+            (What::Conv { convolution, weights, single, after }, output_len, images, taken)
         }
         Layer::Dense { weight, bias } => {
             let columns = bias.len();
@@ -259,7 +274,7 @@ fn prepare(isa: Isa, layer: &Layer, rest: &[Layer], len: usize) -> (Step, usize,
 impl Step {
     fn run(&self, isa: Isa, images: usize, x: &[f32], y: &mut [f32]) {
         match &self.what {
-            What::Conv { convolution, weights, after } => match &after.pool {
+            What::Conv { convolution, weights, after, .. } => match &after.pool {
                 None => convolution.forward(&weights.view(), x, after.finish(), y),
                 Some(pool) => {
                     let mut convolved = Scratch::new(images * pool.image_len());
