@@ -167,6 +167,33 @@ fn steps_that_grow() {
     assert_agree(&layers, [1, 300, 1], 1, BOUND);
 }
 
+/// A single image leaves out what is 0 behind a ReLU, but not where 0 times a weight is NaN.
+#[test]
+fn zeros_times_infinity() {
+    let layers = [Flatten {}.into(), Dense::new(3).into(), Relu {}.into(), Dense::new(138).into()];
+    let mut network = network(&layers, [2, 2, 1], Device::Cpu);
+    let names: Vec<String> = network.parameters().iter().map(|p| p.name().to_owned()).collect();
+    let [_, bias, weight, _] = &names[..] else { panic!("four parameters, found {names:?}") };
+    network.parameters_mut().set(bias, &[1e3, -1e3, 1e3]);
+    let mut weights = vec![1.0; 3 * 138];
+    for class in [65, 130] {
+        weights[138 + class] = f32::INFINITY;
+    }
+    network.parameters_mut().set(weight, &weights);
+    let x = images(Device::Cpu, 1, [2, 2, 1]);
+    for threads in 1..=3 {
+        let workers = Workers::new(threads).expect("a few threads");
+        let answers: Vec<f32> = workers.run(|| network.inference().forward(&x).to_vec());
+        for (class, answer) in answers.iter().enumerate() {
+            assert_eq!(
+                answer.is_nan(),
+                [65, 130].contains(&class),
+                "class {class}: {answer}, {threads} threads"
+            );
+        }
+    }
+}
+
 /// An image's answer is the same bits alone, in any batch, on any number of threads, and from
 /// several threads that ask at the same time.
 #[test]

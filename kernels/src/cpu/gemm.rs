@@ -55,6 +55,7 @@ fn multiply(isa: Isa, a: &[f32], panels: &Panels, c: &mut [f32]) {
         b_row: 0,
         c,
         finish: Finish::NONE,
+        skips_zeros: false,
         tile_rows: tile_rows_limit(),
     });
 }

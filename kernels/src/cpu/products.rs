@@ -93,6 +93,9 @@ pub(super) struct RowProduct<'a> {
     pub c: &'a mut [f32],
     /// What becomes of the sums.
     pub finish: Finish<'a>,
+    /// Whether a single row leaves out what is 0 in it: no sum is another, as long as no number of
+    /// the right operand is infinite or NaN.
+    pub skips_zeros: bool,
     /// The largest tile height to use.
     pub tile_rows: usize,
 }
@@ -182,11 +185,19 @@ impl RowProduct<'_> {
         let b = &self.b.data[panel * panel_step + self.b_row * W * LANES..];
         let mut sums = [[s.splat(0.0); NV]; P];
         for run in 0..self.runs {
-            // SAFETY: the runs were checked against `a`, the panels against `b`.
-            unsafe {
-                let a = self.a.as_ptr().add(run * self.run_step);
-                let b = (b.as_ptr().add(run * self.run_len * W * LANES), panel_step);
-                sums = accumulate_row::<S, P, NV, W>(s, sums, a, b, self.run_len);
+            let a = &self.a[run * self.run_step..][..self.run_len];
+            let b = &b[run * self.run_len * W * LANES..];
+            let (start, b) = (a.as_ptr(), (b.as_ptr(), panel_step));
+            if !self.skips_zeros {
+                // SAFETY: the runs were checked against `a`, the panels against `b`.
+                sums = unsafe { accumulate_row::<S, P, NV, W>(s, sums, start, b, 0..self.run_len) };
+                continue;
+            }
+            for (i, some) in a.chunks(PLACES).enumerate() {
+                let (places, count) = nonzero(some);
+                let depths = places[..count].iter().map(|&k| i * PLACES + usize::from(k));
+                // SAFETY: as above, since each depth is a place in the run.
+                sums = unsafe { accumulate_row::<S, P, NV, W>(s, sums, start, b, depths) };
             }
         }
         unrolled!(I in P => {
@@ -226,6 +237,21 @@ impl RowProduct<'_> {
         let c = &mut self.c[first * self.b.columns + column..];
         store_tile(s, c, self.b.columns, width, &sums);
     }
+}
+
+/// Numbers of a row of which the places are listed at a time.
+const PLACES: usize = 512;
+
+/// The places of the numbers that are not 0, and how many there are.
+#[inline(always)]
+fn nonzero(x: &[f32]) -> ([u16; PLACES], usize) {
+    let (mut places, mut count) = ([0; PLACES], 0);
+    for (k, &x) in x.iter().enumerate() {
+        // Without a branch, which no processor could foresee; all but the sign is 0 for -0 as well.
+        places[count % PLACES] = k as u16;
+        count += usize::from(x.to_bits() << 1 != 0);
+    }
+    (places, count)
 }
 
 /// `c[r, j] += sum over block, line and point of a[place + r] * b[place, j]`

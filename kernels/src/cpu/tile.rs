@@ -155,8 +155,8 @@ pub(super) unsafe fn accumulate<S: Simd, const MR: usize, const NV: usize>(
 /// latency of an FMA.
 pub(super) const PANELS_TOGETHER: usize = 4;
 
-/// `sums[p][v] += a[k] * b[p * panel_step + (k * W + v) * 16..][..16]` for k in `0..depth`: a single
-/// row by `P` panels of `W` vectors, of which the first `NV` are wanted.
+/// `sums[p][v] += a[k] * b[p * panel_step + (k * W + v) * 16..][..16]` for k in `depths`: a single row
+/// by `P` panels of `W` vectors, of which the first `NV` are wanted.
 ///
 /// # Safety
 /// Every element that this formula names must be readable.
@@ -166,9 +166,9 @@ pub(super) unsafe fn accumulate_row<S: Simd, const P: usize, const NV: usize, co
     mut sums: Sums<S::V, P, NV>,
     a: *const f32,
     (b, panel_step): (*const f32, usize),
-    depth: usize,
+    depths: impl Iterator<Item = usize>,
 ) -> Sums<S::V, P, NV> {
-    for k in 0..depth {
+    for k in depths {
         // SAFETY: the caller guarantees all elements that are named here.
         unsafe {
             let left = s.splat(*a.add(k));

@@ -145,6 +145,7 @@ impl Direct {
                 b_row: 0,
                 c: y,
                 finish,
+                skips_zeros: false,
                 tile_rows: self.tile_rows,
             });
         });
@@ -225,6 +226,7 @@ impl Direct {
                 b_row: kernel_rows.start * g.kernel_width() * outputs,
                 c: dx,
                 finish: Finish::NONE,
+                skips_zeros: false,
                 tile_rows: self.tile_rows,
             });
         }

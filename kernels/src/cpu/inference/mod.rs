@@ -89,6 +89,8 @@ enum What {
     Dense {
         inputs: usize,
         weights: Panels,
+        /// Whether many inputs are 0, and what they are multiplied with does not matter.
+        skips_zeros: bool,
         after: After,
     },
     Affine {
@@ -118,7 +120,8 @@ impl Inference {
         let (mut steps, mut segments) = (Vec::<Step>::new(), Vec::<Segment>::new());
         let (mut len, mut rest) = (input_len, layers);
         while let Some((layer, after)) = rest.split_first() {
-            let (step, images_at_once, taken) = prepare(isa, layer, after, len);
+            let behind_relu = steps.last().is_some_and(Step::is_relu);
+            let (step, images_at_once, taken) = prepare(isa, layer, after, len, behind_relu);
             rest = &after[taken..];
             len = step.output_len;
             // A product of more images at once than the last: what lies between goes to memory.
@@ -218,7 +221,13 @@ impl Inference {
 
 /// The step of a layer and what of `rest` it takes along; how many images it is best given, and
 /// how many layers of `rest` it took.
-fn prepare(isa: Isa, layer: &Layer, rest: &[Layer], len: usize) -> (Step, usize, usize) {
+fn prepare(
+    isa: Isa,
+    layer: &Layer,
+    rest: &[Layer],
+    len: usize,
+    behind_relu: bool,
+) -> (Step, usize, usize) {
     let relu = matches!(rest.first(), Some(Layer::Relu));
     let (what, output_len, images, taken) = match layer {
         Layer::Conv { geometry, weight, bias } => {
@@ -254,7 +263,8 @@ fn prepare(isa: Isa, layer: &Layer, rest: &[Layer], len: usize) -> (Step, usize,
                 row.copy_from_slice(&weight[k * columns + first..][..row.len()]);
             });
             let after = After { bias: bias.clone(), relu, pool: None };
-            let what = What::Dense { inputs: len, weights, after };
+            let skips_zeros = behind_relu && weight.iter().all(|weight| weight.is_finite());
+            let what = What::Dense { inputs: len, weights, skips_zeros, after };
             (what, columns, IMAGES_AT_ONCE, usize::from(relu))
         }
         Layer::Affine { scale, shift } => {
@@ -272,6 +282,15 @@ fn prepare(isa: Isa, layer: &Layer, rest: &[Layer], len: usize) -> (Step, usize,
 }
 
 impl Step {
+    /// Whether it ends with ReLU.
+    fn is_relu(&self) -> bool {
+        match &self.what {
+            What::Conv { after, .. } | What::Dense { after, .. } => after.relu,
+            What::Affine { .. } | What::MaxPool(_) => false,
+            What::Relu => true,
+        }
+    }
+
     fn run(&self, isa: Isa, images: usize, x: &[f32], y: &mut [f32]) {
         match &self.what {
             What::Conv { convolution, weights, after, .. } => match &after.pool {
@@ -283,16 +302,17 @@ impl Step {
                     pool_images(isa, pool, &convolved, y);
                 }
             },
-            What::Dense { inputs, weights, after } => isa.run(RowProduct {
+            &What::Dense { inputs, ref weights, skips_zeros, ref after } => isa.run(RowProduct {
                 a: x,
-                rows: Grid::line(images, *inputs),
+                rows: Grid::line(images, inputs),
                 runs: 1,
                 run_step: 0,
-                run_len: *inputs,
+                run_len: inputs,
                 b: &weights.view(),
                 b_row: 0,
                 c: y,
                 finish: after.finish(),
+                skips_zeros,
                 tile_rows: tile_rows_limit(),
             }),
             What::Affine { scale, shift } => isa.run(Affine { x, scale, shift, y }),

@@ -156,7 +156,7 @@ impl Run<'_> {
                 self.steps[step].run(self.isa, 1, self.operands(worker, step).0, to);
             }
             What::Conv { .. } => self.convolve(worker, start..end, part, to),
-            What::Dense { weights, after, .. } => {
+            &What::Dense { ref weights, skips_zeros, ref after, .. } => {
                 let (b, finish) = some(weights.view(), after, &part.columns);
                 self.isa.run(RowProduct {
                     a: self.operands(worker, step).0,
@@ -168,6 +168,7 @@ impl Run<'_> {
                     b_row: 0,
                     c: to,
                     finish,
+                    skips_zeros,
                     tile_rows: tile_rows_limit(),
                 });
             }
