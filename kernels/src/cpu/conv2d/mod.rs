@@ -104,7 +104,7 @@ impl Convolution {
     pub fn for_single_image(&self) -> Option<Convolution> {
         match self {
             Convolution::Direct(_) => None,
-            Convolution::Winograd(winograd) => winograd.from_taps().map(Convolution::Winograd),
+            Convolution::Winograd(winograd) => winograd.of_single_tile().map(Convolution::Winograd),
         }
     }
 

@@ -4,7 +4,7 @@
 //! they are nearly twice as many as at nine taps. Here they go from taps to frequencies in registers
 //! on their way to the products. The halves in that map are left to the other operand, which has far
 //! fewer numbers: `(v / 2) u` and `v (u / 2)` round alike, so the bits are those of packed weights, as
-//! long as no half is below the smallest normal number.
+//! long as to halve and to double these numbers changes nothing but their exponents.
 
 use super::tiles::Spectrum;
 use crate::cpu::isa::Isa;

@@ -92,7 +92,7 @@ impl Winograd {
 
     /// One that takes the products of a single image from the taps, if that is a single tile of the
     /// smallest form and 16 sums and what they are made of stay in registers.
-    pub fn from_taps(&self) -> Option<Winograd> {
+    pub fn of_single_tile(&self) -> Option<Winograd> {
         let is_single = self.tiling.tiles() == 1 && self.tiling.outputs == 2;
         let fits = panel_width(self.isa) > LANES;
         (is_single && fits).then_some(Winograd { from_taps: true, ..*self })

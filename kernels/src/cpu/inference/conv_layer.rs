@@ -23,8 +23,9 @@ impl ConvLayer<'_> {
     pub fn of(isa: Isa, step: &Step) -> ConvLayer<'_> {
         match &step.what {
             What::Conv { convolution, weights, single, after } => {
-                let (convolution, weights) =
-                    single.as_ref().map_or((convolution, weights), |(a, b)| (a, b));
+                let (convolution, weights) = single
+                    .as_deref()
+                    .map_or((convolution, weights), |(alone, packed)| (alone, packed));
                 ConvLayer { isa, convolution, weights: weights.view(), after }
             }
             _ => unreachable!("another step"),

@@ -83,7 +83,7 @@ enum What {
         convolution: Convolution,
         weights: Panels,
         /// The same for a single image, where that is computed in another way.
-        single: Option<(Convolution, Panels)>,
+        single: Option<Box<(Convolution, Panels)>>,
         after: After,
     },
     Dense {
@@ -252,7 +252,7 @@ fn prepare(
                 None => (convolution, pool),
             };
             let single = convolution.for_single_image();
-            let single = single.map(|single| (single, single.pack_forward(&g, weight)));
+            let single = single.map(|single| Box::new((single, single.pack_forward(&g, weight))));
             let after = After { bias: bias.clone(), relu, pool };
             (What::Conv { convolution, weights, single, after }, output_len, images, taken)
         }
