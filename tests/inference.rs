@@ -145,11 +145,14 @@ fn odd_networks() {
 /// Pools in the registers where a row or a column of pixels is left over in a tile of its own.
 #[test]
 fn pools_of_odd_images() {
-    let tiles = Conv2d { padding: 1, ..Conv2d::new(32, 3) };
-    let layers = [tiles.into(), Relu {}.into(), MaxPool2d::new(2).into(), Flatten {}.into()];
-    for (height, width) in [(13, 12), (12, 13), (7, 6), (3, 2), (2, 3), (5, 5)] {
-        for count in [1, 2] {
-            assert_agree(&layers, [height, width, 16], count, TILES_BOUND);
+    // One panel and, with the widest vectors, two.
+    for filters in [32, 48] {
+        let tiles = Conv2d { padding: 1, ..Conv2d::new(filters, 3) };
+        let layers = [tiles.into(), Relu {}.into(), MaxPool2d::new(2).into(), Flatten {}.into()];
+        for (height, width) in [(13, 12), (12, 13), (7, 6), (3, 2), (2, 3), (5, 5)] {
+            for count in [1, 2] {
+                assert_agree(&layers, [height, width, 16], count, TILES_BOUND);
+            }
         }
     }
 }
@@ -190,6 +193,26 @@ fn zeros_times_infinity() {
                 [65, 130].contains(&class),
                 "class {class}: {answer}, {threads} threads"
             );
+        }
+    }
+}
+
+/// A single image leaves out what is 0 in rows of more numbers than are listed at a time, and its
+/// answer is that in company, bit for bit.
+#[test]
+fn long_rows_behind_relu() {
+    let layers =
+        [Flatten {}.into(), Dense::new(1100).into(), Relu {}.into(), Dense::new(138).into()];
+    let inference = network(&layers, [2, 2, 1], Device::Cpu);
+    let inference = inference.inference();
+    let all = images(Device::Cpu, 9, [2, 2, 1]);
+    let (pixels, expected) = (all.to_vec::<f32>(), inference.forward(&all).to_vec::<f32>());
+    for threads in 1..=3 {
+        let workers = Workers::new(threads).expect("a few threads");
+        for (x, expected) in pixels.chunks(4).zip(expected.chunks(138)) {
+            let x = Tensor::new(Device::Cpu, Shape::new(&[1, 2, 2, 1]), x);
+            let found: Vec<f32> = workers.run(|| inference.forward(&x).to_vec());
+            assert!(found == expected, "{threads} threads");
         }
     }
 }

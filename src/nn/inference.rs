@@ -12,7 +12,8 @@ use crate::tensor::Tensor;
 
 /// The answers of a network as it was when this was made: batch norm is folded into the weights
 /// before it, and these are packed once, so that a single image is answered quickly. An image's
-/// answer is the same bits alone and in any batch. Threads may ask at the same time.
+/// answer is the same bits alone and in any batch, unless numbers come near the ends of the range of
+/// f32. Threads may ask at the same time.
 pub struct Inference<'a> {
     network: &'a Sequential,
     /// On devices that have it; elsewhere the layers answer one by one.

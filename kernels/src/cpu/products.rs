@@ -17,7 +17,7 @@ use crate::geometry::shard_len;
 /// # Panics
 /// If it does not fit a usize: what is trusted after a check must not have wrapped around.
 #[inline(always)]
-fn end_of(steps: &[(usize, usize)]) -> usize {
+pub(super) fn end_of(steps: &[(usize, usize)]) -> usize {
     let add =
         |sum: usize, &(count, step): &(usize, usize)| sum.checked_add(count.checked_mul(step)?);
     steps.iter().try_fold(0, add).expect("a product larger than any memory")
@@ -93,8 +93,9 @@ pub(super) struct RowProduct<'a> {
     pub c: &'a mut [f32],
     /// What becomes of the sums.
     pub finish: Finish<'a>,
-    /// Whether a single row leaves out what is 0 in it: no sum is another, as long as no number of
-    /// the right operand is infinite or NaN.
+    /// Whether a single row leaves out what is 0 in it, in panels that are taken together and in one
+    /// whose second vector is empty. No sum is another, but for the sign of a 0, as long as no number
+    /// of the right operand is infinite or NaN.
     pub skips_zeros: bool,
     /// The largest tile height to use.
     pub tile_rows: usize,
@@ -127,7 +128,7 @@ impl RowProduct<'_> {
                 unsafe { self.row::<S, PANELS_TOGETHER, NV, NV>(s, panel) };
                 panel += PANELS_TOGETHER;
             }
-            // A last panel whose second vector is empty.
+            // A last panel whose second vector is empty, if it alone is left.
             let left = self.b.columns.saturating_sub(panel * NV * LANES);
             if NV == 2 && (1..=LANES).contains(&left) {
                 // SAFETY: as above.

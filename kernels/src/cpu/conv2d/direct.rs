@@ -1,4 +1,5 @@
-//! Convolution as three products without a column buffer.
+//! Convolution as three products without a column buffer. (Networks that only answer have another
+//! forward pass for images of one channel: `pairs`.)
 //!
 //! In an NHWC image, the pixels under one row of the kernel are `Kw C` contiguous numbers, and a
 //! whole patch is `Kh` such runs. So the left operand of each product is the image itself, read

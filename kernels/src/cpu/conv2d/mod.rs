@@ -1,7 +1,9 @@
 //! Convolution: two algorithms behind one face, and the menu's passes over a batch.
 //!
 //! [`algorithm`] is the table that says which convolution is computed how: a function of the
-//! geometry alone, so it is the same on every instruction set and any number of threads.
+//! geometry alone, so it is the same on every instruction set and any number of threads. Networks
+//! that only answer know two more ways: `pairs` for images of one channel, and `single` for a single
+//! image that is a single tile.
 
 mod direct;
 mod forms;
@@ -90,7 +92,7 @@ impl Convolution {
         }
     }
 
-    /// One that reads what has just been computed.
+    /// One that answers only, and reads what has just been computed.
     pub fn for_inference(isa: Isa, g: &Conv2d) -> Convolution {
         match Convolution::new(isa, g) {
             Convolution::Winograd(winograd) => {
@@ -100,7 +102,8 @@ impl Convolution {
         }
     }
 
-    /// One that computes a single image with the same bits, and faster, if there is one.
+    /// One that computes a single image on several threads faster, with the same bits but for what
+    /// `single` says, if there is one.
     pub fn for_single_image(&self) -> Option<Convolution> {
         match self {
             Convolution::Direct(_) => None,
@@ -296,4 +299,31 @@ fn by_shards(images: usize, sum: &mut [f32], task: impl Fn(Range<usize>, &mut [f
         task(shard * len..((shard + 1) * len).min(images), part);
     });
     super::reduce::tree_of_slices(Isa::current(), &parts, sum.len(), sum);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::panels::panel_width;
+
+    /// The last convolution of the reference network, of which one image is one tile.
+    #[test]
+    fn single_tiles_are_made_from_taps_where_vectors_are_wide() {
+        let conv5 = Conv2d {
+            images: 1,
+            height: 4,
+            width: 4,
+            in_channels: 64,
+            out_channels: 128,
+            kernel_height: 3,
+            kernel_width: 3,
+            stride: 1,
+            padding: 0,
+        };
+        let isa = Isa::current();
+        let single = |g| Convolution::for_inference(isa, &g).for_single_image();
+        assert_eq!(single(conv5).is_some(), panel_width(isa) > LANES);
+        assert!(single(Conv2d { height: 5, ..conv5 }).is_none(), "two tiles");
+        assert!(single(Conv2d { out_channels: 32, ..conv5 }).is_none(), "a single panel");
+    }
 }

@@ -11,6 +11,7 @@ use super::forms::{Form, Line, Two};
 use crate::cpu::finish::{Finish, FinishVector};
 use crate::cpu::isa::{Isa, direct_only};
 use crate::cpu::panels::{Panels, PanelsView};
+use crate::cpu::products::end_of;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Kernel, LANES, Simd};
 use crate::cpu::tile::unrolled;
@@ -93,14 +94,20 @@ impl Kernel for Pairs<'_> {
         let channels = self.weights.columns;
         assert_eq!(self.weights.depth, DEPTH, "weights of pairs");
         self.weights.check_any();
-        assert!(channels.is_multiple_of(LANES), "blocks of 16");
-        assert_eq!(self.y.len(), images * rows * width * channels, "the result's size");
+        for columns in [channels, self.weights.width] {
+            assert!(columns.is_multiple_of(LANES), "blocks of 16");
+        }
+        let out_row_len = end_of(&[(width, channels)]);
+        let out_len = end_of(&[(rows, out_row_len)]);
+        assert_eq!(self.y.len(), end_of(&[(images, out_len)]), "the result's size");
+        let last = images.saturating_sub(1);
+        let read = end_of(&[(last, self.image_len), (rows + 2, self.row_len)]);
+        assert!(read <= self.x.len() || images == 0, "the images end before their outputs do");
         assert!(width + 2 <= self.row_len, "rows end before their outputs do");
         self.finish.check(channels);
         let mut mapped = Scratch::new((rows + 2) * T * STRIP);
         let mut mapped = mapped.write();
-        let out_len = (rows * width * channels).max(1);
-        for (image, y) in self.y.chunks_exact_mut(out_len).enumerate() {
+        for (image, y) in self.y.chunks_exact_mut(out_len.max(1)).enumerate() {
             let x = &self.x[image * self.image_len..];
             for first in (0..width).step_by(STRIP) {
                 let outputs = STRIP.min(width - first);
@@ -108,10 +115,10 @@ impl Kernel for Pairs<'_> {
                     map_inputs(s, &x[row * self.row_len + first..], outputs, to);
                 }
                 let strip =
-                    Strip { mapped: &mapped, rows, outputs, row_len: width * channels, channels };
+                    Strip { mapped: &mapped, rows, outputs, row_len: out_row_len, channels };
                 for column in (0..channels).step_by(LANES) {
-                    // SAFETY: the sizes of the weights and the result were checked above: both have
-                    // 16 numbers at this column, the result at `rows` rows of `width` outputs.
+                    // SAFETY: the sizes of the weights and the result were checked above, and that both
+                    // have whole blocks of 16 columns: the result at `rows` rows of `width` outputs.
                     unsafe {
                         let finish = self.finish.at(s, column);
                         let weights = of_column(s, self.weights, column);
@@ -143,7 +150,8 @@ fn map_inputs<S: Simd>(s: S, x: &[f32], outputs: usize, to: &mut [f32]) {
 /// The weights of 16 columns, `R` rows of the kernel that became `F` numbers each.
 ///
 /// # Safety
-/// The panels must be whole and have these columns.
+/// The panels must be whole, their depth `R` times `F` and their width a multiple of 16, and they must
+/// have these columns, from a multiple of 16 on.
 #[inline(always)]
 unsafe fn of_column<S: Simd, const R: usize, const F: usize>(
     s: S,
@@ -178,7 +186,8 @@ impl Strip<'_> {
     /// Sixteen channels.
     ///
     /// # Safety
-    /// From `y` on 16 numbers must be writable for each of the outputs.
+    /// 16 numbers must be writable for each of the outputs: of the first row from `y` on, `channels`
+    /// apart, and of each further row `row_len` later.
     #[inline(always)]
     unsafe fn column<S: Simd>(
         &self,

@@ -91,11 +91,13 @@ impl Winograd {
     }
 
     /// One that takes the products of a single image from the taps, if that is a single tile of the
-    /// smallest form and 16 sums and what they are made of stay in registers.
+    /// smallest form, 16 sums and what they are made of stay in registers, and there are several panels
+    /// for several threads.
     pub fn of_single_tile(&self) -> Option<Winograd> {
         let is_single = self.tiling.tiles() == 1 && self.tiling.outputs == 2;
-        let fits = panel_width(self.isa) > LANES;
-        (is_single && fits).then_some(Winograd { from_taps: true, ..*self })
+        let width = panel_width(self.isa);
+        let pays = width > LANES && self.outputs.channels > width;
+        (is_single && pays).then_some(Winograd { from_taps: true, ..*self })
     }
 
     /// The same with the maxima of a pool's windows as its outputs, if these are 2 by 2 and no tile

@@ -19,7 +19,7 @@ pub(super) struct ConvLayer<'a> {
 }
 
 impl ConvLayer<'_> {
-    /// The convolution that a step is for a single image.
+    /// The convolution that a step is for a single image on several threads.
     pub fn of(isa: Isa, step: &Step) -> ConvLayer<'_> {
         match &step.what {
             What::Conv { convolution, weights, single, after } => {

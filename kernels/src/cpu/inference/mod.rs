@@ -1,7 +1,8 @@
 //! A network that only answers: batch norm folded into its weights, these packed once, and each
 //! task taking its images through all layers while they are in the cache.
 //!
-//! An image's answer is the same bits alone and in any batch, on any number of threads.
+//! An image's answer is the same bits alone and in any batch, on any number of threads. (Only where
+//! numbers come near the ends of the range of f32 may their halves and doubles round otherwise.)
 
 mod conv_layer;
 mod plan;
@@ -82,7 +83,7 @@ enum What {
     Conv {
         convolution: Convolution,
         weights: Panels,
-        /// The same for a single image, where that is computed in another way.
+        /// The same for a single image on several threads, where that is computed in another way.
         single: Option<Box<(Convolution, Panels)>>,
         after: After,
     },
@@ -120,7 +121,7 @@ impl Inference {
         let (mut steps, mut segments) = (Vec::<Step>::new(), Vec::<Segment>::new());
         let (mut len, mut rest) = (input_len, layers);
         while let Some((layer, after)) = rest.split_first() {
-            let behind_relu = steps.last().is_some_and(Step::is_relu);
+            let behind_relu = steps.last().is_some_and(Step::ends_with_relu);
             let (step, images_at_once, taken) = prepare(isa, layer, after, len, behind_relu);
             rest = &after[taken..];
             len = step.output_len;
@@ -282,8 +283,8 @@ fn prepare(
 }
 
 impl Step {
-    /// Whether it ends with ReLU.
-    fn is_relu(&self) -> bool {
+    /// Whether what was negative has become 0, at most a pool behind it.
+    fn ends_with_relu(&self) -> bool {
         match &self.what {
             What::Conv { after, .. } | What::Dense { after, .. } => after.relu,
             What::Affine { .. } | What::MaxPool(_) => false,
