@@ -95,20 +95,22 @@ fn errors_on_the_reference_network() {
     }
 }
 
+const CONV1: Conv2d = Conv2d {
+    images: 1,
+    height: 28,
+    width: 28,
+    in_channels: 1,
+    out_channels: 32,
+    kernel_height: 3,
+    kernel_width: 3,
+    stride: 1,
+    padding: 0,
+};
+
 /// The first convolution of a network that only answers, whose outputs are computed in pairs.
 #[test]
 fn errors_in_pairs() {
-    let g = Conv2d {
-        images: 2,
-        height: 28,
-        width: 28,
-        in_channels: 1,
-        out_channels: 32,
-        kernel_height: 3,
-        kernel_width: 3,
-        stride: 1,
-        padding: 0,
-    };
+    let g = CONV1;
     let [_, pass, ..] = passes(&g);
     let truth = run(Device::Reference, &g, &pass);
     let fast = relative_error(&run(Device::Cpu, &g, &pass), &truth);
@@ -123,17 +125,7 @@ fn errors_in_pairs() {
 /// kernel, while direct convolution adds them last.
 #[test]
 fn errors_in_pairs_with_biases() {
-    let g = Conv2d {
-        images: 1,
-        height: 28,
-        width: 28,
-        in_channels: 1,
-        out_channels: 32,
-        kernel_height: 3,
-        kernel_width: 3,
-        stride: 1,
-        padding: 0,
-    };
+    let g = CONV1;
     let (x, w) = (numbers(g.input_len(), 1, true), numbers(g.weight_len(), 2, false));
     let biases: Vec<f64> = numbers(32, 4, false).iter().map(|x| 8.0 * x).collect();
     let [_, pass, ..] = passes(&g);
