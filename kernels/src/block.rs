@@ -11,6 +11,7 @@ use std::sync::Mutex;
 
 use crate::threads;
 use ledger::{Ledger, Loan};
+use lists::Home;
 
 /// What the elements of a block may be: plain numbers, for which any bit pattern is a value.
 ///
@@ -31,8 +32,7 @@ pub struct Block {
     start: NonNull<u8>,
     /// Bytes that may be used.
     bytes: usize,
-    /// The place of the worker whose tasks it goes back to; none if it goes back to all.
-    home: Option<usize>,
+    home: Home,
     /// What is lent out at present.
     loans: Mutex<Ledger>,
 }
@@ -48,7 +48,7 @@ impl Block {
     /// # Panics
     /// If no memory is that large.
     pub fn new(bytes: usize) -> Block {
-        Block::take(bytes, None)
+        Block::take(bytes, Home::Results)
     }
 
     /// The same for working memory. Inside a task it is a block that this worker used before,
@@ -57,10 +57,10 @@ impl Block {
     /// # Panics
     /// If no memory is that large.
     pub fn own(bytes: usize) -> Block {
-        Block::take(bytes, threads::place_of_task())
+        Block::take(bytes, threads::place_of_task().map_or(Home::Loops, Home::Tasks))
     }
 
-    fn take(bytes: usize, home: Option<usize>) -> Block {
+    fn take(bytes: usize, home: Home) -> Block {
         assert!(bytes <= isize::MAX as usize / 2, "no memory holds a block of {bytes} bytes");
         Block { start: lists::take(bytes, home), bytes, home, loans: Mutex::default() }
     }

@@ -95,8 +95,23 @@ impl Blocks {
     }
 }
 
-/// The blocks of results and of working memory outside of tasks, which nobody counts.
-static SHARED: Mutex<Blocks> = Mutex::new(Blocks::NONE);
+/// Who uses a block, and which list it goes back to.
+#[derive(Clone, Copy)]
+pub(super) enum Home {
+    /// It holds a result.
+    Results,
+    /// It is working memory outside of tasks, whose parts the tasks of a loop write.
+    Loops,
+    /// It is working memory of the tasks of the worker at this place.
+    Tasks(usize),
+}
+
+/// The blocks of results, which nobody counts.
+static RESULTS: Mutex<Blocks> = Mutex::new(Blocks::NONE);
+
+/// Those of loops. What the tasks of one loop write there, tasks of the next sum up on whichever
+/// core, so parts are in another core's cache; whoever wrote a result there would take them back.
+static LOOPS: Mutex<Blocks> = Mutex::new(Blocks::NONE);
 
 /// The blocks of tasks: the unused ones by the core of their worker, in whose cache they are, and
 /// the counts by the place of the worker.
@@ -135,14 +150,14 @@ fn allocate(bytes: usize) -> NonNull<u8> {
     unsafe { memory.add(memory.align_offset(ALIGNMENT)) }
 }
 
-/// A block of at least `bytes` bytes, all of them initialised: for a task of the worker at place
-/// `home`, or for everybody.
-pub(super) fn take(bytes: usize, home: Option<usize>) -> NonNull<u8> {
+/// A block of at least `bytes` bytes, all of them initialised.
+pub(super) fn take(bytes: usize, home: Home) -> NonNull<u8> {
     let (class, size) = size_class(bytes);
-    if let Some(place) = home {
-        return take_own(place, class, size);
-    }
-    let unused = lock(&SHARED).pop(class);
+    let unused = match home {
+        Home::Results => lock(&RESULTS).pop(class),
+        Home::Loops => lock(&LOOPS).pop(class),
+        Home::Tasks(place) => return take_own(place, class, size),
+    };
     unused.unwrap_or_else(|| allocate(size))
 }
 
@@ -150,11 +165,16 @@ pub(super) fn take(bytes: usize, home: Option<usize>) -> NonNull<u8> {
 ///
 /// # Safety
 /// [`take`] gave it for the same `bytes` and `home`, and nobody uses it any more.
-pub(super) unsafe fn give_back(start: NonNull<u8>, bytes: usize, home: Option<usize>) {
+pub(super) unsafe fn give_back(start: NonNull<u8>, bytes: usize, home: Home) {
     let (class, _) = size_class(bytes);
+    let list = match home {
+        Home::Results => &RESULTS,
+        Home::Loops => &LOOPS,
+        Home::Tasks(place) => own(place),
+    };
     // SAFETY: `take` gave a block of this class, which nobody uses, as the caller promises.
-    unsafe { lock(home.map_or(&SHARED, own)).push(class, start) };
-    if let Some(place) = home {
+    unsafe { lock(list).push(class, start) };
+    if let Home::Tasks(place) = home {
         lock(&OWN[place]).classes[class].held -= 1;
     }
 }
