@@ -9,6 +9,7 @@ use toile::nn::Sequential;
 use toile::ops::gather::{Normalization, Resident};
 use toile::optim::{Optimizer, OptimizerSettings};
 use toile::{Buffer, Device, SUMMARY_LEN, Shape, models};
+use toile_kernels::buffer::blocks_cut_for_tasks;
 use toile_kernels::threads::Workers;
 
 /// From this size on a block counts as large: a page.
@@ -158,7 +159,11 @@ fn with_workers() {
     let steps: Vec<Taken> = Workers::new(workers).unwrap().run(|| {
         let mut training = Training::new();
         println!("{workers} workers, first epoch: {:?}", training.epoch());
-        (0..10).flat_map(|_| training.epoch()).collect()
+        let cut = blocks_cut_for_tasks();
+        let steps = (0..10).flat_map(|_| training.epoch()).collect();
+        assert!(cut > 0, "tasks of a step need working memory");
+        assert_eq!(blocks_cut_for_tasks(), cut, "no block is missing after the first epoch");
+        steps
     });
     let most = steps.iter().max_by_key(|taken| taken.blocks).unwrap();
     let per_operation = most.blocks as f64 / OPERATIONS as f64;

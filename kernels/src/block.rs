@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use crate::threads;
 use ledger::{Ledger, Loan};
 use lists::Home;
+pub(crate) use lists::cut_for_tasks;
 
 /// What the elements of a block may be: plain numbers, for which any bit pattern is a value.
 ///
@@ -52,7 +53,7 @@ impl Block {
     }
 
     /// The same for working memory. Inside a task it is a block that this worker used before,
-    /// since that is in its core's cache.
+    /// since that is in its core's cache; outside, one that never held a result.
     ///
     /// # Panics
     /// If no memory is that large.
@@ -125,7 +126,12 @@ impl Frozen {
     /// # Panics
     /// If the block is smaller.
     pub fn new(block: Block, len: usize) -> Frozen {
-        assert!(len * size_of::<f32>() <= block.bytes, "a block of {} bytes", block.bytes);
+        let bytes = len.checked_mul(size_of::<f32>());
+        assert!(
+            bytes.is_some_and(|bytes| bytes <= block.bytes),
+            "a block of {} bytes",
+            block.bytes
+        );
         Frozen { block, len }
     }
 }
@@ -165,7 +171,8 @@ impl<T> Deref for Read<'_, T> {
     type Target = [T];
     fn deref(&self) -> &[T] {
         // SAFETY: in bounds and unlent to writers (`lend`), aligned (blocks are to 64 bytes and
-        // the range to whole elements), initialised (`alloc_zeroed`), any bits valid (`Plain`).
+        // the range to whole elements), initialised (both by `lists::take`), any bits valid
+        // (`Plain`).
         unsafe { std::slice::from_raw_parts(self.0.start(), self.0.len()) }
     }
 }

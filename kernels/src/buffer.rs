@@ -1,6 +1,6 @@
 //! `Buffer`: a range of a block of memory on a device, and the copies in and out of it.
 //!
-//! A buffer is a handle: clones and slices share the block, which returns to the free list when
+//! A buffer is a handle: clones and slices share the block, which returns to a free list when
 //! the last handle goes. The menu of kernels (in the crate root) and the copies here are the only
 //! code that looks at the device.
 
@@ -22,6 +22,14 @@ pub enum Device {
     /// The graphics card that [`gpu::open`] has found, real numbers in f32.
     #[cfg(feature = "gpu")]
     Gpu,
+}
+
+/// How many blocks have been made for the working memory of kernels' tasks since the program began:
+/// what a test of allocations looks at, since such blocks come from the allocator many at a time.
+#[doc(hidden)]
+#[must_use]
+pub fn blocks_cut_for_tasks() -> usize {
+    crate::block::cut_for_tasks()
 }
 
 impl Device {

@@ -6,11 +6,13 @@
 //! there is made for every worker. (The system backs a block with memory only when it is used,
 //! and workers above the number of cores use the same few by turns.)
 //!
-//! Each core's blocks lie apart from those of the others, in [`Region`]s.
+//! A core's blocks lie apart from those of the others, in [`Region`]s; all other blocks come
+//! straight from the allocator.
 
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
-use std::ptr::{self, NonNull};
+use std::ptr::NonNull;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::lock;
 use crate::threads::{self, MAX_THREADS};
@@ -18,15 +20,24 @@ use crate::threads::{self, MAX_THREADS};
 /// Every block starts on a cache line, so a 64-byte vector at its start never crosses one.
 const ALIGNMENT: usize = 64;
 
-/// Bytes of a region, most of which are never used and then take no memory.
+/// Bytes of a region. Most are never used, and a system that backs pages when they are first
+/// touched has no memory for them.
 const REGION: usize = 32 << 20;
+
+/// Bytes behind a region that stay unused.
+const APART: usize = 64 << 10;
+
+/// How many blocks have been cut from regions.
+static CUT: AtomicUsize = AtomicUsize::new(0);
 
 /// A block that no one uses at present. It holds the next one of its list.
 struct Unused(NonNull<Option<Unused>>);
 // SAFETY: an unused block is a plain address that only its holder touches.
 unsafe impl Send for Unused {}
 
-/// The blocks of a size class. As a list needs no memory but theirs, none is taken to keep them.
+/// The blocks of a size class, in one cache line. As a list needs no memory but theirs, none is taken
+/// to keep them.
+#[repr(align(16))]
 struct Class {
     unused: Option<Unused>,
     /// Blocks that the tasks of a worker hold at present.
@@ -39,10 +50,10 @@ struct Class {
 ///
 /// A processor that sees accesses with some step fetches ahead by that step, past the end of what is
 /// accessed too, and steps may be tens of kilobytes long. Next to the blocks that another core
-/// writes to it would take lines away from there again and again: cores without a common cache
-/// lost up to half of their speed to that. So neighbours in memory belong to the same core.
+/// writes to it would take lines away from there again and again, which costs cores without a common
+/// cache a third of their speed. So neighbours in memory belong to the same core.
 struct Region {
-    start: *mut u8,
+    start: NonNull<u8>,
     /// Bytes that no block has been cut from.
     left: usize,
 }
@@ -50,31 +61,44 @@ struct Region {
 unsafe impl Send for Region {}
 
 impl Region {
+    const NONE: Region = Region { start: NonNull::dangling(), left: 0 };
+
     /// A new block of `size` bytes, a multiple of [`ALIGNMENT`].
     fn cut(&mut self, size: usize) -> NonNull<u8> {
-        if self.left < size {
-            let bytes = size.max(REGION);
-            *self = Region { start: allocate(bytes).as_ptr(), left: bytes };
+        assert!(size > 0 && size.is_multiple_of(ALIGNMENT), "blocks end where lines do");
+        CUT.fetch_add(1, Ordering::Relaxed);
+        if size > REGION / 2 {
+            return allocate(size + APART);
         }
-        let block = NonNull::new(self.start).expect("allocated as soon as a block is asked for");
+        if self.left < size {
+            *self = Region { start: allocate(REGION + APART), left: REGION };
+        }
+        let block = self.start;
         self.left -= size;
-        // SAFETY: `size` bytes were left, just checked, so this is their end at most.
+        // SAFETY: `size` bytes were left, as just checked or just allocated, so this is their end at
+        // most.
         self.start = unsafe { self.start.add(size) };
         block
     }
+}
+
+/// How many blocks have been cut for the tasks of all workers since the program began.
+pub(crate) fn cut_for_tasks() -> usize {
+    CUT.load(Ordering::Relaxed)
 }
 
 /// Blocks by size class. What is known of a class lies in one cache line, for that has often left
 /// the cache when the next block is asked for.
 struct Blocks {
     classes: [Class; CLASSES],
+    /// Where new blocks come from; only the cores' lists use it.
     region: Region,
 }
 
 impl Blocks {
     const NONE: Blocks = Blocks {
         classes: [const { Class { unused: None, held: 0, made: 0 } }; CLASSES],
-        region: Region { start: ptr::null_mut(), left: 0 },
+        region: Region::NONE,
     };
 
     fn pop(&mut self, class: usize) -> Option<NonNull<u8>> {
@@ -110,7 +134,8 @@ pub(super) enum Home {
 static RESULTS: Mutex<Blocks> = Mutex::new(Blocks::NONE);
 
 /// Those of loops. What the tasks of one loop write there, tasks of the next sum up on whichever
-/// core, so parts are in another core's cache; whoever wrote a result there would take them back.
+/// core, so parts are in another core's cache, and whoever writes a result there has to take them
+/// back first. The next loop's tasks need not, where they write past the caches (`cpu/handover.rs`).
 static LOOPS: Mutex<Blocks> = Mutex::new(Blocks::NONE);
 
 /// The blocks of tasks: the unused ones by the core of their worker, in whose cache they are, and
@@ -139,7 +164,7 @@ fn size_class(bytes: usize) -> (usize, usize) {
 /// `bytes` of new memory, zeros, which is never given back to the allocator.
 ///
 /// The allocator is asked for no more than its own alignment: zeros of a larger one it would write,
-/// while these are pages that the system gives when they are first touched.
+/// while large memory comes as pages that the system gives when they are first touched.
 fn allocate(bytes: usize) -> NonNull<u8> {
     let layout = bytes.checked_add(ALIGNMENT).and_then(|all| Layout::from_size_align(all, 16).ok());
     let layout = layout.expect("blocks are smaller than the address space");
@@ -150,7 +175,7 @@ fn allocate(bytes: usize) -> NonNull<u8> {
     unsafe { memory.add(memory.align_offset(ALIGNMENT)) }
 }
 
-/// A block of at least `bytes` bytes, all of them initialised.
+/// A block of at least `bytes` bytes, all of them initialised, that begins at a multiple of 64.
 pub(super) fn take(bytes: usize, home: Home) -> NonNull<u8> {
     let (class, size) = size_class(bytes);
     let unused = match home {
@@ -190,7 +215,8 @@ fn take_own(place: usize, class: usize, size: usize) -> NonNull<u8> {
     };
     if lacks {
         // Outside of a pool the only worker is the caller, at whichever place.
-        let others = (0..threads::count_here()).filter(|&worker| worker != place);
+        let workers = threads::count_here();
+        let others = (0..workers).filter(|&worker| workers > 1 && worker != place);
         for worker in others.chain([place]) {
             lock(&OWN[worker]).classes[class].made += 1;
             let mut blocks = lock(own(worker));
@@ -222,18 +248,60 @@ mod tests {
 
     #[test]
     fn blocks_of_a_region_follow_each_other() {
-        let regions = || Region { start: ptr::null_mut(), left: 0 };
-        let [mut a, mut b] = [regions(), regions()];
+        let [mut a, mut b] = [Region::NONE, Region::NONE];
         let cuts = [256, 640, 1 << 20].map(|size| [a.cut(size), b.cut(size)].map(|at| at.addr()));
         for of_one in [0, 1].map(|region| cuts.map(|cut| cut[region].get())) {
             assert_eq!(of_one.map(|at| at - of_one[0]), [0, 256, 256 + 640]);
             assert!(of_one[0].is_multiple_of(ALIGNMENT));
         }
-        let left = REGION - (256 + 640 + (1 << 20));
-        a.cut(left);
-        assert_eq!(a.left, 0);
-        a.cut(REGION + 256);
-        assert_eq!(a.left, 0, "a large block is a region of its own");
+        let left = a.left;
+        a.cut(REGION / 2 + 64);
+        assert_eq!(a.left, left, "a large block is a region of its own");
+        while a.left >= 1 << 20 {
+            a.cut(1 << 20);
+        }
+        a.cut(1 << 20);
+        assert_eq!(a.left, REGION - (1 << 20), "the next region");
+    }
+
+    /// No block of one core lies between those of another, in as much memory as a region has.
+    #[test]
+    fn the_blocks_of_cores_lie_apart() {
+        let addresses: [Mutex<Vec<usize>>; MAX_THREADS] = [const { Mutex::new(Vec::new()) }; _];
+        let meet = std::sync::Barrier::new(3);
+        threads::Workers::new(3).unwrap().run(|| {
+            threads::chunks(&mut [0; 3], 1, |_, _| {
+                let place = threads::place_of_task().expect("inside a task");
+                // Sizes that no other test asks for.
+                let blocks = [5_000, 50_000, 7_000].map(Block::own);
+                let of_core = &addresses[place % threads::cores()];
+                lock(of_core).extend(blocks.iter().map(|block| block.start.addr().get()));
+                meet.wait();
+            });
+        });
+        let all = addresses.map(|of_core| of_core.into_inner().unwrap());
+        for (core, at) in
+            all.iter().enumerate().flat_map(|(core, all)| all.iter().map(move |at| (core, at)))
+        {
+            let others = all.iter().enumerate().filter(|(other, _)| *other != core);
+            for other in others.flat_map(|(_, other)| other) {
+                assert!(
+                    at.abs_diff(*other) >= APART,
+                    "core {core}: {at:x}, and another's {other:x}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn memory_of_loops_was_never_a_result() {
+        // A size that no other test asks for.
+        let bytes = 4_444_444;
+        let result = Block::new(bytes);
+        let start = result.start;
+        drop(result);
+        assert_ne!(Block::own(bytes).start, start, "outside of a task");
+        assert_eq!(Block::new(bytes).start, start);
     }
 
     /// The numbers of unused blocks of a size class in the lists of the first four cores.

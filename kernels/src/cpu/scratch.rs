@@ -1,4 +1,4 @@
-//! Working memory of a kernel, taken from the free list.
+//! Working memory of a kernel, taken from the free lists.
 
 use crate::block::{Block, Frozen, Read, Write};
 
@@ -11,7 +11,8 @@ pub(crate) struct Scratch {
 impl Scratch {
     /// `len` numbers, each of unspecified value.
     pub fn new(len: usize) -> Scratch {
-        Scratch { block: Block::own(len * size_of::<f32>()), len }
+        let bytes = len.checked_mul(size_of::<f32>()).expect("no memory holds so many numbers");
+        Scratch { block: Block::own(bytes), len }
     }
 
     /// `len` zeros.

@@ -24,8 +24,8 @@ use crate::threads::phases::{in_phases, workers};
 /// The most chunks of a phase: one bit each.
 const MOST_CHUNKS: usize = u64::BITS as usize;
 
-/// Numbers between what two chunks pass on: a page, which no prefetcher crosses. Within it, a core
-/// that reads ahead takes lines from the one that is about to write them.
+/// Numbers between what two chunks pass on: a page, which a prefetcher that goes line by line does not
+/// cross. Within it, a core that reads ahead takes lines from the one that is about to write them.
 const APART: usize = 1024;
 
 impl Plan {
