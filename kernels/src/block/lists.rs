@@ -264,31 +264,23 @@ mod tests {
         assert_eq!(a.left, REGION - (1 << 20), "the next region");
     }
 
-    /// No block of one core lies between those of another, in as much memory as a region has.
     #[test]
     fn the_blocks_of_cores_lie_apart() {
-        let addresses: [Mutex<Vec<usize>>; MAX_THREADS] = [const { Mutex::new(Vec::new()) }; _];
-        let meet = std::sync::Barrier::new(3);
+        let (all, meet) = (Mutex::new(Vec::new()), std::sync::Barrier::new(3));
         threads::Workers::new(3).unwrap().run(|| {
             threads::chunks(&mut [0; 3], 1, |_, _| {
-                let place = threads::place_of_task().expect("inside a task");
+                let core = threads::place_of_task().expect("inside a task") % threads::cores();
                 // Sizes that no other test asks for.
                 let blocks = [5_000, 50_000, 7_000].map(Block::own);
-                let of_core = &addresses[place % threads::cores()];
-                lock(of_core).extend(blocks.iter().map(|block| block.start.addr().get()));
+                lock(&all).extend(blocks.iter().map(|block| (core, block.start.addr().get())));
                 meet.wait();
             });
         });
-        let all = addresses.map(|of_core| of_core.into_inner().unwrap());
-        for (core, at) in
-            all.iter().enumerate().flat_map(|(core, all)| all.iter().map(move |at| (core, at)))
-        {
-            let others = all.iter().enumerate().filter(|(other, _)| *other != core);
-            for other in others.flat_map(|(_, other)| other) {
-                assert!(
-                    at.abs_diff(*other) >= APART,
-                    "core {core}: {at:x}, and another's {other:x}"
-                );
+        let all = all.into_inner().unwrap();
+        for (core, at) in &all {
+            for (other, its) in all.iter().filter(|(other, _)| other != core) {
+                let apart = at.abs_diff(*its);
+                assert!(apart >= APART, "blocks of cores {core} and {other}, {apart} bytes apart");
             }
         }
     }
