@@ -6,6 +6,7 @@
 
 mod claims;
 pub(crate) mod phases;
+mod probe;
 mod shared;
 mod team;
 
@@ -14,6 +15,7 @@ use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+pub(crate) use probe::have_common_cache;
 use rayon::prelude::*;
 pub(crate) use shared::Shared;
 use team::Team;

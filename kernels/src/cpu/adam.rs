@@ -31,6 +31,7 @@ pub fn adam(
         return;
     }
     let isa = Isa::current();
+    let all = values.len();
     threads::chunks3(
         (values, TASK_LEN),
         (first_moment, TASK_LEN),
@@ -43,7 +44,8 @@ pub fn adam(
                 let values = &mut values[part.clone()];
                 let first_moment = &mut first_moment[part.clone()];
                 let second_moment = &mut second_moment[part];
-                isa.run(Update { g, decay, scale, gradients, values, first_moment, second_moment });
+                let moments = [first_moment, second_moment];
+                isa.run(Update { g, decay, scale, gradients, values, moments, all });
             };
             let decaying = g.decaying().saturating_sub(task * TASK_LEN).min(len);
             update(0..decaying, g.decay);
@@ -59,8 +61,10 @@ struct Update<'a> {
     scale: f32,
     gradients: &'a [f32],
     values: &'a mut [f32],
-    first_moment: &'a mut [f32],
-    second_moment: &'a mut [f32],
+    /// The first and the second.
+    moments: [&'a mut [f32]; 2],
+    /// How many values there are in all tasks.
+    all: usize,
 }
 
 impl Kernel for Update<'_> {
@@ -74,8 +78,9 @@ impl Kernel for Update<'_> {
         let second = s.splat(SMALLEST_SECOND);
         // The values are packed by whoever needs them next; gradients and moments stay.
         // SAFETY: the last line ends it.
-        let out = unsafe { HandOver::to_others() };
-        let moments = self.first_moment.chunks_mut(LANES).zip(self.second_moment.chunks_mut(LANES));
+        let out = unsafe { HandOver::of(self.all) };
+        let [first_moment, second_moment] = self.moments;
+        let moments = first_moment.chunks_mut(LANES).zip(second_moment.chunks_mut(LANES));
         let values = self.values.chunks_mut(LANES);
         for ((gradient, value), (m_slice, v_slice)) in
             self.gradients.chunks(LANES).zip(values).zip(moments)

@@ -29,6 +29,7 @@ pub fn sgd(
         return;
     }
     let isa = Isa::current();
+    let all = values.len();
     threads::chunks2((values, TASK_LEN), (velocities, TASK_LEN), |task, values, velocities| {
         let gradients = &gradients[task * TASK_LEN..][..values.len()];
         let (scale, len) = (summary[3], values.len());
@@ -36,7 +37,7 @@ pub fn sgd(
             let gradients = &gradients[part.clone()];
             let values = &mut values[part.clone()];
             let velocities = &mut velocities[part];
-            isa.run(Update { g, decay, scale, gradients, values, velocities });
+            isa.run(Update { g, decay, scale, gradients, values, velocities, all });
         };
         let decaying = g.decaying().saturating_sub(task * TASK_LEN).min(len);
         update(0..decaying, g.weight_decay);
@@ -52,6 +53,8 @@ struct Update<'a> {
     gradients: &'a [f32],
     values: &'a mut [f32],
     velocities: &'a mut [f32],
+    /// How many values there are in all tasks.
+    all: usize,
 }
 
 impl Kernel for Update<'_> {
@@ -62,7 +65,7 @@ impl Kernel for Update<'_> {
         let (momentum, decay) = (s.splat(self.g.momentum), s.splat(self.decay));
         let (smallest, minus_smallest) = (s.splat(SMALLEST), s.splat(-SMALLEST));
         // SAFETY: the last line ends it.
-        let out = unsafe { HandOver::to_others() };
+        let out = unsafe { HandOver::of(self.all) };
         let values = self.values.chunks_mut(LANES).zip(self.velocities.chunks_mut(LANES));
         for (gradient, (value_slice, velocity_slice)) in self.gradients.chunks(LANES).zip(values) {
             let value = s.load_slice(value_slice);

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use super::Apart;
 use super::claims::Claims;
+use super::probe::Probe;
 
 /// How long a worker waits awake for the next loop.
 const AWAKE: Duration = Duration::from_millis(1);
@@ -41,6 +42,7 @@ pub(super) struct Team {
     /// How many helpers sleep.
     asleep: Apart<Mutex<usize>>,
     wake: Condvar,
+    probe: Probe,
 }
 
 /// What helpers look for.
@@ -70,6 +72,7 @@ impl Team {
             inside: Apart(AtomicUsize::new(0)),
             asleep: Apart(Mutex::new(0)),
             wake: Condvar::new(),
+            probe: Probe::default(),
             awake: if threads <= super::cores() { AWAKE } else { Duration::ZERO },
         }
     }
@@ -92,6 +95,9 @@ impl Team {
     /// leads none.
     pub fn lead(count: usize, body: &(dyn Fn(usize) + Sync)) -> bool {
         Team::with_led(|team| {
+            if !team.awake.is_zero() {
+                team.probe.before_loop(team.helpers, |part| team.share(part));
+            }
             let claims = Claims::new(count, team.helpers + 1);
             team.share(&|who| {
                 while let Some(i) = claims.claim(who) {

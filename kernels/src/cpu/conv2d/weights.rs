@@ -71,7 +71,7 @@ impl<L: Line<3, T>, const T: usize> Kernel for Through<PackRows<'_>, L, 3, T> {
         let Weights { w, depth, columns, turn } = weights;
         let frequency = depth * width;
         // SAFETY: the last line ends it.
-        let out = unsafe { HandOver::to_others() };
+        let out = unsafe { HandOver::of(columns.div_ceil(width) * T * T * frequency) };
         let mut turned = [[0.0; LANES * LANES]; 9];
         for v in (0..width).step_by(LANES) {
             let column = panel * width + v;
@@ -148,7 +148,7 @@ impl<L: Line<T, 3>, const T: usize> Kernel for Through<WeightGradient<'_>, L, T,
         assert_eq!(dw.len(), 9 * size, "the gradient's size");
         assert!(size.is_multiple_of(LANES), "blocks of 16");
         // SAFETY: the last line ends it.
-        let out = unsafe { HandOver::to_others() };
+        let out = unsafe { HandOver::of(dw.len()) };
         for at in (0..size).step_by(LANES) {
             // SAFETY: the sizes say that every frequency and every tap has 16 numbers at `at`.
             unsafe {

@@ -1,0 +1,192 @@
+//! Whether the cores that the workers run on have a cache in common.
+//!
+//! That is measured, since the system cannot be asked: a virtual machine that says that its cores
+//! share a cache may run now on such cores and now on others. No result depends on the answer, only
+//! how it is written (`cpu/handover.rs`).
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::time::{Duration, Instant};
+
+use super::Apart;
+
+/// Cache lines that one worker writes after the others have read them.
+const LINES: usize = 64;
+/// How often they do. The fastest time counts, as whatever else runs only slows them down.
+const ROUNDS: usize = 4;
+/// How long the writer waits for the readers.
+const PATIENCE: Duration = Duration::from_micros(50);
+/// The longest time for a line that another core has read, in nanoseconds, for which it is better
+/// to write to it in the cache. On the processor that this was measured on it takes 4 where the
+/// cores share a cache and 15 where they do not.
+const LIMIT_NS: u64 = 8;
+/// Loops from one measurement to the next: those of about four steps of training.
+const EVERY: usize = 256;
+/// The same after one that failed because readers did not come.
+const AGAIN: usize = 16;
+
+/// The latest answer. Before the first one it is what costs less where it is wrong.
+static COMMON_CACHE: AtomicBool = AtomicBool::new(false);
+
+/// Whether the workers' cores had a cache in common when that was measured last.
+pub(crate) fn have_common_cache() -> bool {
+    COMMON_CACHE.load(Ordering::Relaxed)
+}
+
+/// Measures from time to time.
+#[derive(Default)]
+pub(super) struct Probe {
+    /// Loops that may begin before the next measurement.
+    left: AtomicUsize,
+}
+
+impl Probe {
+    /// To be called before every loop with what calls a part with 0 here and with 1 to `helpers` on
+    /// other threads.
+    pub fn before_loop(&self, helpers: usize, share: impl FnOnce(&(dyn Fn(usize) + Sync))) {
+        let left = self.left.load(Ordering::Relaxed);
+        if left > 0 {
+            return self.left.store(left - 1, Ordering::Relaxed);
+        }
+        let exchange = Exchange::default();
+        share(&|who| if who == 0 { exchange.write(helpers, PATIENCE) } else { exchange.read() });
+        let nanoseconds = exchange.nanoseconds();
+        if let Some(nanoseconds) = nanoseconds {
+            COMMON_CACHE.store(nanoseconds <= LIMIT_NS * LINES as u64, Ordering::Relaxed);
+        }
+        self.left.store(if nanoseconds.is_some() { EVERY } else { AGAIN }, Ordering::Relaxed);
+    }
+}
+
+/// A number in a cache line of its own.
+#[derive(Default)]
+#[repr(align(64))]
+struct Line(AtomicUsize);
+
+/// Lines that go back and forth: round by round the readers read all of them, then the writer
+/// writes to all of them.
+struct Exchange {
+    lines: [Line; LINES],
+    /// From 1 on; [`OVER`] in the end.
+    round: Apart<AtomicUsize>,
+    /// Readers that have done a round, all rounds together.
+    done: Apart<AtomicUsize>,
+    /// Of the fastest round.
+    nanoseconds: AtomicU64,
+}
+
+/// No round.
+const OVER: usize = usize::MAX;
+
+impl Default for Exchange {
+    fn default() -> Self {
+        Exchange {
+            lines: [const { Line(AtomicUsize::new(0)) }; LINES],
+            round: Apart(AtomicUsize::new(1)),
+            done: Apart::default(),
+            nanoseconds: AtomicU64::new(u64::MAX),
+        }
+    }
+}
+
+impl Exchange {
+    /// The writer's part; ends early where the readers keep it waiting longer than `patience`.
+    fn write(&self, readers: usize, patience: Duration) {
+        let begin = Instant::now();
+        let mut fastest = u64::MAX;
+        for round in 1..=ROUNDS {
+            while self.done.0.load(Ordering::Acquire) < round * readers {
+                if begin.elapsed() > patience {
+                    return self.round.0.store(OVER, Ordering::Release);
+                }
+                std::hint::spin_loop();
+            }
+            let start = Instant::now();
+            for line in &self.lines {
+                line.0.store(round, Ordering::Relaxed);
+            }
+            // The time ends when the lines are here, not when somebody is asked for them.
+            fence(Ordering::SeqCst);
+            fastest = fastest.min(u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX));
+            self.round.0.store(round + 1, Ordering::Release);
+        }
+        self.round.0.store(OVER, Ordering::Release);
+        self.nanoseconds.store(fastest, Ordering::Relaxed);
+    }
+
+    /// A reader's part.
+    fn read(&self) {
+        let mut read = 0;
+        loop {
+            match self.round.0.load(Ordering::Acquire) {
+                OVER => return,
+                round if round <= read || round > ROUNDS => std::hint::spin_loop(),
+                round => {
+                    for line in &self.lines {
+                        std::hint::black_box(line.0.load(Ordering::Relaxed));
+                    }
+                    read = round;
+                    self.done.0.fetch_add(1, Ordering::Release);
+                }
+            }
+        }
+    }
+
+    /// What the writer took for all lines, unless it ended early.
+    fn nanoseconds(&self) -> Option<u64> {
+        let nanoseconds = self.nanoseconds.load(Ordering::Relaxed);
+        (nanoseconds < u64::MAX).then_some(nanoseconds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn written(exchange: &Exchange) -> [usize; LINES] {
+        std::array::from_fn(|i| exchange.lines[i].0.load(Ordering::Relaxed))
+    }
+
+    /// The last round's number is in all lines, and every reader has read in every round.
+    #[test]
+    fn every_reader_reads_in_every_round() {
+        for readers in 1..=3 {
+            let exchange = Exchange::default();
+            thread::scope(|scope| {
+                (0..readers).for_each(|_| drop(scope.spawn(|| exchange.read())));
+                exchange.write(readers, Duration::from_secs(600));
+            });
+            assert_eq!(written(&exchange), [ROUNDS; LINES]);
+            assert_eq!(exchange.done.0.load(Ordering::Relaxed), ROUNDS * readers);
+            assert!(exchange.nanoseconds().is_some());
+        }
+    }
+
+    /// A reader too few: no answer, and nobody waits for ever.
+    #[test]
+    fn a_reader_that_does_not_come_is_not_waited_for() {
+        let exchange = Exchange::default();
+        thread::scope(|scope| {
+            scope.spawn(|| exchange.read());
+            exchange.write(2, Duration::from_millis(1));
+        });
+        exchange.read();
+        assert_eq!(written(&exchange), [0; LINES]);
+        assert_eq!(exchange.nanoseconds(), None);
+    }
+
+    /// A loop that measures calls its readers, the next ones do not, and then it is due again.
+    #[test]
+    fn some_loops_measure() {
+        let probe = Probe::default();
+        let mut measured = Vec::new();
+        for i in 0..2 * (AGAIN + 1) {
+            probe.before_loop(1, |part| {
+                measured.push(i);
+                part(0);
+            });
+        }
+        assert_eq!(measured, [0, AGAIN + 1]);
+    }
+}
