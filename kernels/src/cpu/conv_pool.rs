@@ -69,28 +69,24 @@ pub fn conv_pool_backward(
         (&mut parts, w.len()),
         (&mut bias_sums, shard_len * dbias.len()),
         |shard, dx, part, bias_sums| {
-            let mut sums = Scratch::new(stage.conv.sums_len(&g.conv));
-            let mut sums = sums.write();
             let end = shard * shard_len + bias_sums.len() / dbias.len();
-            for first in (shard * shard_len..end).step_by(images) {
-                let range = first..end.min(first + images);
-                let place = first - shard * shard_len..range.end - shard * shard_len;
-                let out = range.start * out_len..range.end * out_len;
-                let dx = weights
-                    .as_ref()
-                    .map(|weights| (weights, &mut dx[place.start * len..place.end * len]));
-                stage.backward(
-                    (&dy[out.clone()], &codes[out]),
-                    WeightSums {
-                        x: &x[range.start * len..range.end * len],
-                        sums: &mut sums,
-                        begin: place.start == 0,
-                    },
-                    &mut bias_sums[place.start * dbias.len()..place.end * dbias.len()],
-                    dx,
-                );
-            }
-            stage.conv.finish(&sums, part);
+            stage.conv.weight_gradient(&g.conv, part, |sums| {
+                for first in (shard * shard_len..end).step_by(images) {
+                    let range = first..end.min(first + images);
+                    let place = first - shard * shard_len..range.end - shard * shard_len;
+                    let out = range.start * out_len..range.end * out_len;
+                    let dx = weights
+                        .as_ref()
+                        .map(|weights| (weights, &mut dx[place.start * len..place.end * len]));
+                    let x = &x[range.start * len..range.end * len];
+                    stage.backward(
+                        (&dy[out.clone()], &codes[out]),
+                        WeightSums { x, sums, begin: place.start == 0 },
+                        &mut bias_sums[place.start * dbias.len()..place.end * dbias.len()],
+                        dx,
+                    );
+                }
+            });
         },
     );
     tree_of_slices(isa, &parts, w.len(), dw);

@@ -53,6 +53,7 @@ fn multiply(isa: Isa, a: &[f32], panels: &Panels, c: &mut [f32]) {
         run_len: b.depth,
         b: &b,
         b_row: 0,
+        b_step: 0,
         c,
         finish: Finish::NONE,
         skips_zeros: false,

@@ -78,7 +78,7 @@ impl Grid {
     }
 }
 
-/// `c[i, j] = sum over run and k of a[start of row i + run * run_step + k] * b[b_row + run * run_len + k, j]`
+/// `c[i, j] = sum over run and k of a[start of row i + run * run_step + k] * b[b_row + run * b_step + k, j]`
 ///
 /// A row of the left operand is `runs` contiguous runs of `run_len` numbers. With a grid and
 /// runs this is a plain product, a convolution without a column buffer, and a part of one.
@@ -90,6 +90,8 @@ pub(super) struct RowProduct<'a> {
     pub run_len: usize,
     pub b: &'a PanelsView<'a>,
     pub b_row: usize,
+    /// Rows of the right operand from one run to the next.
+    pub b_step: usize,
     pub c: &'a mut [f32],
     /// What becomes of the sums.
     pub finish: Finish<'a>,
@@ -115,7 +117,7 @@ impl RowProduct<'_> {
         let last_run = self.runs.saturating_sub(1);
         let end = end_of(&[(1, self.rows.last()), (last_run, self.run_step), (1, self.run_len)]);
         assert!(end <= self.a.len(), "the left operand ends before the product does");
-        let b_end = end_of(&[(1, self.b_row), (self.runs, self.run_len)]);
+        let b_end = end_of(&[(1, self.b_row), (last_run, self.b_step), (1, self.run_len)]);
         assert!(b_end <= self.b.depth, "the right operand ends before the product does");
         self.b.check::<NV>();
         let size = end_of(&[(self.rows.len(), self.b.columns)]);
@@ -187,7 +189,7 @@ impl RowProduct<'_> {
         let mut sums = [[s.splat(0.0); NV]; P];
         for run in 0..self.runs {
             let a = &self.a[run * self.run_step..][..self.run_len];
-            let b = &b[run * self.run_len * W * LANES..];
+            let b = &b[run * self.b_step * W * LANES..];
             let (start, b) = (a.as_ptr(), (b.as_ptr(), panel_step));
             if !self.skips_zeros {
                 // SAFETY: the runs were checked against `a`, the panels against `b`.
@@ -227,7 +229,7 @@ impl RowProduct<'_> {
             // SAFETY: the last start and its runs were checked against `a`, this panel against `b`.
             unsafe {
                 let rows = rows.moved(run * self.run_step);
-                let b = b.as_ptr().add(run * self.run_len * NV * LANES);
+                let b = b.as_ptr().add(run * self.b_step * NV * LANES);
                 let b = Right::contiguous(b, NV * LANES);
                 sums = accumulate(s, sums, (rows, 1), b, self.run_len);
             }

@@ -20,7 +20,7 @@ use crate::cpu::simd::LANES;
 use crate::geometry::{Conv2d, SHARD, THIN_DEPTH};
 
 /// So many output pixels are wanted at once, so that small images still fill a tile.
-const PIXELS_AT_ONCE: usize = 64;
+const PIXELS_AT_ONCE: usize = 512;
 
 /// Widest panel of any instruction set: rows of a right operand that is read in place must be
 /// readable up to a multiple of it.
@@ -144,6 +144,7 @@ impl Direct {
                 run_len: g.kernel_width() * g.in_channels(),
                 b: weights,
                 b_row: 0,
+                b_step: g.kernel_width() * g.in_channels(),
                 c: y,
                 finish,
                 skips_zeros: false,
@@ -167,10 +168,7 @@ impl Direct {
             self.weight_gradient(x, dy, sums);
         }
         if let Some((weights, dx)) = dx {
-            let (len, out_len) = (self.g.image_len(), self.g.out_image_len());
-            for (dx, dy) in dx.chunks_exact_mut(len).zip(dy.chunks_exact(out_len)) {
-                self.input_gradient(weights, dy, dx);
-            }
+            self.input_gradient(weights, dy, dx);
         }
     }
 
@@ -207,29 +205,62 @@ impl Direct {
         });
     }
 
-    /// dx of one image: a convolution of dy, spread out by the stride and surrounded by zeros.
+    /// dx of some images: a convolution of dy, spread out by the stride and surrounded by zeros.
+    /// Pixels near the border see zeros through some taps, always the same; products of their own
+    /// leave these out.
     fn input_gradient(&self, weights: &PanelsView, dy: &[f32], dx: &mut [f32]) {
         let g = &self.g;
-        let (inputs, outputs) = (g.in_channels(), g.out_channels());
         let spread = SpreadGradient::of(g);
-        let mut scratch = Scratch::zeros(spread.height * spread.row_len);
-        let mut dy_spread = scratch.write();
-        spread.fill(g, dy, &mut dy_spread);
-        for (row, dx) in dx.chunks_exact_mut(g.width() * inputs).enumerate() {
-            let kernel_rows = spread.rows_with_gradient(g, row);
-            self.isa.run(RowProduct {
-                a: &dy_spread[(row + kernel_rows.start) * spread.row_len..],
-                rows: Grid::line(g.width(), outputs),
-                runs: kernel_rows.len(),
-                run_step: spread.row_len,
-                run_len: g.kernel_width() * outputs,
-                b: weights,
-                b_row: kernel_rows.start * g.kernel_width() * outputs,
-                c: dx,
-                finish: Finish::NONE,
-                skips_zeros: false,
-                tile_rows: self.tile_rows,
-            });
+        let mut spread_dy = Scratch::zeros(dy.len() / g.out_image_len() * spread.len());
+        let mut spread_dy = spread_dy.write();
+        let images = dy.chunks_exact(g.out_image_len());
+        images.zip(spread_dy.chunks_exact_mut(spread.len())).for_each(|(dy, to)| {
+            spread.fill(g, dy, to);
+        });
+        for rows in spread.rows.groups() {
+            for columns in spread.columns.groups() {
+                self.input_gradient_at([&rows, &columns], weights, (spread, &spread_dy), dx);
+            }
+        }
+    }
+
+    /// The same for some rows and columns of the images.
+    fn input_gradient_at(
+        &self,
+        [rows, columns]: [&Group; 2],
+        weights: &PanelsView,
+        (spread, spread_dy): (SpreadGradient, &[f32]),
+        dx: &mut [f32],
+    ) {
+        let g = &self.g;
+        let (inputs, outputs) = (g.in_channels(), g.out_channels());
+        let counts = [dx.len() / g.image_len(), rows.pixels.len(), columns.pixels.len()];
+        let mut found = Scratch::new(counts.iter().product::<usize>() * inputs);
+        let mut found = found.write();
+        let row_len = spread.row_len();
+        let first = [rows, columns].map(|group| group.pixels.start + group.taps.start);
+        self.isa.run(RowProduct {
+            a: &spread_dy[first[0] * row_len + first[1] * outputs..],
+            rows: Grid {
+                counts,
+                steps: Steps { block: spread.len(), line: row_len, point: outputs },
+            },
+            runs: rows.taps.len(),
+            run_step: row_len,
+            run_len: columns.taps.len() * outputs,
+            b: weights,
+            b_row: (rows.taps.start * g.kernel_width() + columns.taps.start) * outputs,
+            b_step: g.kernel_width() * outputs,
+            c: &mut found,
+            finish: Finish::NONE,
+            skips_zeros: false,
+            tile_rows: self.tile_rows,
+        });
+        let lines = found.chunks_exact(columns.pixels.len() * inputs);
+        for (i, line) in lines.enumerate() {
+            let (image, row) = (i / rows.pixels.len(), rows.pixels.start + i % rows.pixels.len());
+            let pixel = (image * g.height() + row) * g.width() + columns.pixels.start;
+            dx[pixel * inputs..][..line.len()].copy_from_slice(line);
         }
     }
 }
@@ -266,43 +297,95 @@ impl PaddedChannels {
     }
 }
 
-/// The output gradient of one image laid out so that the gradient of input pixel (i, j) is a
-/// plain valid convolution at (i, j): stride - 1 zeros between its pixels, zeros around.
+/// The output gradient of an image laid out so that the gradient of input pixel (i, j) is a plain
+/// valid convolution at (i, j): stride - 1 zeros between its pixels, zeros around.
 #[derive(Clone, Copy)]
 struct SpreadGradient {
-    height: usize,
-    row_len: usize,
-    /// Row and column of output pixel (0, 0).
-    origin: (usize, usize),
+    rows: Spread,
+    columns: Spread,
+    channels: usize,
 }
 
 impl SpreadGradient {
     fn of(g: &Conv2d) -> Self {
-        let (kh, kw) = (g.kernel_height(), g.kernel_width());
+        let along = |inputs, outputs, taps| Spread {
+            inputs,
+            outputs,
+            taps,
+            stride: g.stride(),
+            origin: taps - 1 - g.padding(),
+        };
         SpreadGradient {
-            height: g.height() + kh - 1,
-            row_len: (g.width() + kw - 1) * g.out_channels(),
-            origin: (kh - 1 - g.padding(), kw - 1 - g.padding()),
+            rows: along(g.height(), g.out_height(), g.kernel_height()),
+            columns: along(g.width(), g.out_width(), g.kernel_width()),
+            channels: g.out_channels(),
         }
+    }
+
+    fn row_len(self) -> usize {
+        self.columns.len() * self.channels
+    }
+
+    fn len(self) -> usize {
+        self.rows.len() * self.row_len()
     }
 
     fn fill(self, g: &Conv2d, dy: &[f32], spread: &mut [f32]) {
-        let channels = g.out_channels();
-        for (i, pixel) in dy.chunks_exact(channels).enumerate() {
-            let row = self.origin.0 + i / g.out_width() * g.stride();
-            let column = self.origin.1 + i % g.out_width() * g.stride();
-            let at = row * self.row_len + column * channels;
-            spread[at..at + channels].copy_from_slice(pixel);
+        for (i, pixel) in dy.chunks_exact(self.channels).enumerate() {
+            let row = self.rows.place(i / g.out_width());
+            let column = self.columns.place(i % g.out_width());
+            let at = row * self.row_len() + column * self.channels;
+            spread[at..at + self.channels].copy_from_slice(pixel);
         }
     }
+}
 
-    /// The rows of the kernel's window at input row `row` that see any gradient; the others
-    /// would add zeros.
-    fn rows_with_gradient(self, g: &Conv2d, row: usize) -> Range<usize> {
-        let first = self.origin.0;
-        let last = first + (g.out_height() - 1) * g.stride();
-        let start = first.saturating_sub(row);
-        let end = (last + 1).saturating_sub(row).min(g.kernel_height());
+/// The rows of a [`SpreadGradient`], or its columns.
+#[derive(Clone, Copy)]
+struct Spread {
+    inputs: usize,
+    outputs: usize,
+    taps: usize,
+    stride: usize,
+    /// The place of output 0.
+    origin: usize,
+}
+
+/// Neighbouring rows or columns of the input that see gradient through the same taps, and perhaps
+/// through no other.
+struct Group {
+    pixels: Range<usize>,
+    taps: Range<usize>,
+}
+
+impl Spread {
+    fn len(self) -> usize {
+        self.inputs + self.taps - 1
+    }
+
+    fn place(self, output: usize) -> usize {
+        self.origin + output * self.stride
+    }
+
+    /// The taps of a window at `pixel` from the first that sees gradient to the last.
+    fn taps(self, pixel: usize) -> Range<usize> {
+        let start = self.origin.saturating_sub(pixel);
+        let end = (self.place(self.outputs - 1) + 1).saturating_sub(pixel).min(self.taps);
         start.min(end)..end
+    }
+
+    /// All pixels.
+    fn groups(self) -> impl Iterator<Item = Group> {
+        let mut start = 0;
+        std::iter::from_fn(move || {
+            if start == self.inputs {
+                return None;
+            }
+            let taps = self.taps(start);
+            let others = (start..self.inputs).find(|&pixel| self.taps(pixel) != taps);
+            let pixels = start..others.unwrap_or(self.inputs);
+            start = pixels.end;
+            Some(Group { pixels, taps })
+        })
     }
 }

@@ -218,6 +218,19 @@ impl Convolution {
         }
     }
 
+    /// The weight gradient of a shard: `body` sums it up.
+    pub fn weight_gradient(&self, g: &Conv2d, dw: &mut [f32], body: impl FnOnce(&mut [f32])) {
+        match self {
+            Convolution::Direct(_) => body(dw),
+            Convolution::Winograd(winograd) => {
+                let mut sums = Scratch::new(self.sums_len(g));
+                let mut sums = sums.write();
+                body(&mut sums);
+                winograd.finish(&sums, dw);
+            }
+        }
+    }
+
     /// The gradients of some images: that of the weights is summed up, that of the input written,
     /// from `(weights, dx)`.
     pub fn backward(
@@ -274,16 +287,15 @@ pub fn conv2d_backward_weight(g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32])
     let convolution = Convolution::new(Isa::current(), g);
     let images = convolution.images_at_once();
     by_shards(g.images(), dw, |shard, dw| {
-        let mut sums = Scratch::new(convolution.sums_len(g));
-        let mut sums = sums.write();
         let x = &x[shard.start * g.image_len()..shard.end * g.image_len()];
         let dy = &dy[shard.start * g.out_image_len()..shard.end * g.out_image_len()];
         let few = x.chunks(images * g.image_len()).zip(dy.chunks(images * g.out_image_len()));
-        for (i, (x, dy)) in few.enumerate() {
-            let sums = WeightSums { x, sums: &mut sums, begin: i == 0 };
-            convolution.backward(dy, Some(sums), None);
-        }
-        convolution.finish(&sums, dw);
+        convolution.weight_gradient(g, dw, |sums| {
+            for (i, (x, dy)) in few.enumerate() {
+                let sums = WeightSums { x, sums, begin: i == 0 };
+                convolution.backward(dy, Some(sums), None);
+            }
+        });
     });
 }
 

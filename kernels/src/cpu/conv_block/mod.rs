@@ -276,38 +276,37 @@ impl Second<'_> {
         let (g, channels) = (&self.g.second.conv, self.norm.mean.len());
         let (len, out_len) = (g.image_len(), stage.pool.out_image_len());
         let at_once = stage.conv.images_at_once();
-        let mut weight_sums = Scratch::new(stage.conv.sums_len(g));
-        let mut weight_sums = weight_sums.write();
         let mut thin = self.g.is_thin().then(|| ThinSums::new(self.first));
         let shard_len = shard_len(g.images());
         let all = shard * shard_len..g.images().min((shard + 1) * shard_len);
-        for start in all.clone().step_by(at_once) {
-            let images = start..all.end.min(start + at_once);
-            let here = start - all.start..images.end - all.start;
-            let outputs = images.start * out_len..images.end * out_len;
-            let of = |len: usize| here.start * len..here.end * len;
-            let mut a = Scratch::new(here.len() * len);
-            let mut a = a.write();
-            let mut thin_dn = Scratch::new(if thin.is_some() { here.len() * len } else { 0 });
-            let mut thin_dn = thin_dn.write();
-            let dn = if thin.is_some() { &mut *thin_dn } else { &mut out.left[of(len)] };
-            self.first.with_z(self.z, images.clone(), |z| {
-                let Norm { mean, scale, beta, .. } = self.norm;
-                self.isa.run(Normalise { x: z, mean, scale, beta, relu: true, y: &mut a });
-                stage.backward(
-                    (&self.dy[outputs.clone()], &self.codes[outputs]),
-                    WeightSums { x: &a, sums: &mut weight_sums, begin: here.start == 0 },
-                    &mut out.bias_sums[of(g.out_channels())],
-                    Some((weights, &mut *dn)),
-                );
-                let sums = [&mut out.sums[of(channels)], &mut out.xhat_sums[of(channels)]];
-                self.mask_and_sum(z, &mut a, dn, sums);
-            });
-            if let Some(thin) = &mut thin {
-                thin.add(images, here.start == 0, [&a, dn]);
+        stage.conv.weight_gradient(g, part, |weight_sums| {
+            for start in all.clone().step_by(at_once) {
+                let images = start..all.end.min(start + at_once);
+                let here = start - all.start..images.end - all.start;
+                let outputs = images.start * out_len..images.end * out_len;
+                let of = |len: usize| here.start * len..here.end * len;
+                let mut a = Scratch::new(here.len() * len);
+                let mut a = a.write();
+                let mut thin_dn = Scratch::new(if thin.is_some() { here.len() * len } else { 0 });
+                let mut thin_dn = thin_dn.write();
+                let dn = if thin.is_some() { &mut *thin_dn } else { &mut out.left[of(len)] };
+                self.first.with_z(self.z, images.clone(), |z| {
+                    let Norm { mean, scale, beta, .. } = self.norm;
+                    self.isa.run(Normalise { x: z, mean, scale, beta, relu: true, y: &mut a });
+                    stage.backward(
+                        (&self.dy[outputs.clone()], &self.codes[outputs]),
+                        WeightSums { x: &a, sums: weight_sums, begin: here.start == 0 },
+                        &mut out.bias_sums[of(g.out_channels())],
+                        Some((weights, &mut *dn)),
+                    );
+                    let sums = [&mut out.sums[of(channels)], &mut out.xhat_sums[of(channels)]];
+                    self.mask_and_sum(z, &mut a, dn, sums);
+                });
+                if let Some(thin) = &mut thin {
+                    thin.add(images, here.start == 0, [&a, dn]);
+                }
             }
-        }
-        stage.conv.finish(&weight_sums, part);
+        });
         if let Some(thin) = thin {
             thin.write(out.left);
         }
@@ -370,24 +369,23 @@ fn first_gradients(
     let mut parts = parts.write();
     let images = conv.images_at_once();
     threads::chunks2((dx, shard_len * len), (&mut parts, w.len()), |shard, dx, part| {
-        let mut sums = Scratch::new(conv.sums_len(&g.first));
-        let mut sums = sums.write();
         let end = g.first.images().min((shard + 1) * shard_len);
-        for first in (shard * shard_len..end).step_by(images) {
-            let range = first..end.min(first + images);
-            let out = range.start * out_len..range.end * out_len;
-            let mut dz = Scratch::new(out.len());
-            let mut dz = dz.write();
-            isa.run(InputGradient { dy: &dn[out.clone()], x: &z[out], factors, dx: &mut dz });
-            let place = (first - shard * shard_len) * len;
-            let dx = weights
-                .as_ref()
-                .map(|weights| (weights, &mut dx[place..place + range.len() * len]));
-            let x = &x[range.start * len..range.end * len];
-            let sums = WeightSums { x, sums: &mut sums, begin: first == shard * shard_len };
-            conv.backward(&dz, Some(sums), dx);
-        }
-        conv.finish(&sums, part);
+        conv.weight_gradient(&g.first, part, |sums| {
+            for first in (shard * shard_len..end).step_by(images) {
+                let range = first..end.min(first + images);
+                let out = range.start * out_len..range.end * out_len;
+                let mut dz = Scratch::new(out.len());
+                let mut dz = dz.write();
+                isa.run(InputGradient { dy: &dn[out.clone()], x: &z[out], factors, dx: &mut dz });
+                let place = (first - shard * shard_len) * len;
+                let dx = weights
+                    .as_ref()
+                    .map(|weights| (weights, &mut dx[place..place + range.len() * len]));
+                let x = &x[range.start * len..range.end * len];
+                let sums = WeightSums { x, sums, begin: first == shard * shard_len };
+                conv.backward(&dz, Some(sums), dx);
+            }
+        });
     });
     tree_of_slices(isa, &parts, w.len(), dw);
 }

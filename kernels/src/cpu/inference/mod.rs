@@ -311,6 +311,7 @@ impl Step {
                 run_len: inputs,
                 b: &weights.view(),
                 b_row: 0,
+                b_step: 0,
                 c: y,
                 finish: after.finish(),
                 skips_zeros,

@@ -166,6 +166,7 @@ impl Run<'_> {
                     run_len: b.depth,
                     b: &b,
                     b_row: 0,
+                    b_step: 0,
                     c: to,
                     finish,
                     skips_zeros,
