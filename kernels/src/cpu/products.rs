@@ -2,6 +2,7 @@
 //! left operand is read and in how sums begin; the README of this folder has the pictures.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use super::finish::Finish;
 use super::panels::PanelsView;
@@ -268,13 +269,23 @@ pub(super) struct ColumnProduct<'a> {
     pub b_steps: Steps,
     /// Number of blocks, lines in a block and points in a line.
     pub counts: [usize; 3],
-    /// `[rows, columns]`, continued from what it holds.
+    /// `[rows, columns]`
     pub c: &'a mut [f32],
+    /// Whether its sums begin here, and do not go on from what it holds.
+    pub begin: bool,
     /// Columns of `c`. Every row of `b` must be readable up to the next multiple of the tile's
     /// width.
     pub columns: usize,
     /// The largest tile height to use.
     pub tile_rows: usize,
+}
+
+/// Blocks and lines of a [`ColumnProduct`].
+struct Part {
+    blocks: Range<usize>,
+    lines: Range<usize>,
+    /// Whether sums begin here.
+    begin: bool,
 }
 
 impl Kernel for ColumnProduct<'_> {
@@ -299,13 +310,29 @@ impl ColumnProduct<'_> {
         assert!(end(self.a_steps, rows_in_all) <= self.a.len(), "the left operand ends");
         assert!(end(self.b_steps, padded) <= self.b.len(), "the right operand ends");
         assert_eq!(self.c.len(), rows_in_all * self.columns, "the result's size");
-        let mut first = 0;
-        for rows in heights(rows_in_all, S::TILE_ROWS.min(self.tile_rows)) {
-            for column in (0..self.columns).step_by(NV * LANES) {
-                // SAFETY: the bounds of all operands were checked above.
-                with_height!(rows, S, MR => unsafe { self.tile::<S, MR, NV>(s, first, column) });
+        // Where a tile is one vector wide, both operands of all tiles should stay in the L1 cache: it
+        // does too little with what it reads. Wider ones lose more by their sums' way to and fro.
+        let depth = if NV == 1 { 64 } else { usize::MAX };
+        let blocks_at_once = (depth / (lines * points)).clamp(1, blocks);
+        let lines_at_once = (depth / points).clamp(1, lines);
+        for block in (0..blocks).step_by(blocks_at_once) {
+            for line in (0..lines).step_by(lines_at_once) {
+                let part = Part {
+                    blocks: block..blocks.min(block + blocks_at_once),
+                    lines: line..lines.min(line + lines_at_once),
+                    begin: self.begin && (block, line) == (0, 0),
+                };
+                let mut first = 0;
+                for rows in heights(rows_in_all, S::TILE_ROWS.min(self.tile_rows)) {
+                    for column in (0..self.columns).step_by(NV * LANES) {
+                        // SAFETY: the bounds of all operands were checked above.
+                        with_height!(rows, S, MR => unsafe {
+                            self.tile::<S, MR, NV>(s, &part, first, column);
+                        });
+                    }
+                    first += rows;
+                }
             }
-            first += rows;
         }
     }
 
@@ -315,22 +342,25 @@ impl ColumnProduct<'_> {
     unsafe fn tile<S: Simd, const MR: usize, const NV: usize>(
         &mut self,
         s: S,
+        part: &Part,
         first: usize,
         column: usize,
     ) {
         let width = (self.columns - column).min(NV * LANES);
         let c = &mut self.c[first * self.columns + column..];
-        let mut sums = load_tile::<S, MR, NV>(s, c, self.columns, width);
-        let [blocks, lines, points] = self.counts;
-        for block in 0..blocks {
-            for line in 0..lines {
+        let mut sums = [[s.splat(0.0); NV]; MR];
+        if !part.begin {
+            sums = load_tile(s, c, self.columns, width);
+        }
+        for block in part.blocks.clone() {
+            for line in part.lines.clone() {
                 let a = block * self.a_steps.block + line * self.a_steps.line + first;
                 let b = block * self.b_steps.block + line * self.b_steps.line + column;
                 // SAFETY: `tiles` checked the last place of both operands.
                 unsafe {
                     let a = (Adjacent(self.a.as_ptr().add(a)), self.a_steps.point);
                     let b = Right::contiguous(self.b.as_ptr().add(b), self.b_steps.point);
-                    sums = accumulate(s, sums, a, b, points);
+                    sums = accumulate(s, sums, a, b, self.counts[2]);
                 }
             }
         }

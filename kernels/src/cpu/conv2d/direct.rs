@@ -161,11 +161,8 @@ impl Direct {
         sums: Option<WeightSums>,
         dx: Option<(&PanelsView, &mut [f32])>,
     ) {
-        if let Some(WeightSums { x, sums, begin }) = sums {
-            if begin {
-                sums.fill(0.0);
-            }
-            self.weight_gradient(x, dy, sums);
+        if let Some(sums) = sums {
+            self.weight_gradient(dy, sums);
         }
         if let Some((weights, dx)) = dx {
             self.input_gradient(weights, dy, dx);
@@ -173,7 +170,7 @@ impl Direct {
     }
 
     /// A chain through the pixels of the images.
-    fn weight_gradient(&self, x: &[f32], dy: &[f32], sums: &mut [f32]) {
+    fn weight_gradient(&self, dy: &[f32], WeightSums { x, sums, begin }: WeightSums) {
         let g = &self.g;
         let (row_len, run_len) =
             (self.padded.outer[1] * g.in_channels(), g.kernel_width() * g.in_channels());
@@ -197,6 +194,7 @@ impl Direct {
                         },
                         counts,
                         c,
+                        begin,
                         columns: g.out_channels(),
                         tile_rows: self.tile_rows,
                     });
