@@ -146,14 +146,14 @@ impl RowProduct<'_> {
             for panel in panel..self.b.count() {
                 for line in 0..blocks * lines {
                     let mut first = line * points;
+                    let mut start = self.rows.starts::<1>(first)[0];
                     for rows in heights(points, limit) {
-                        let start = self.rows.starts::<1>(first)[0];
                         // SAFETY: as below, and the rows are points of one line.
                         with_height!(rows, S, MR => unsafe {
                             let a = Adjacent(self.a.as_ptr().add(start));
                             self.tile::<S, MR, NV>(s, a, first, panel);
                         });
-                        first += rows;
+                        (first, start) = (first + rows, start + rows);
                     }
                 }
             }

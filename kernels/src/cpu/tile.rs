@@ -10,7 +10,15 @@ use super::simd::{LANES, Simd};
 /// Cuts `rows` into tile heights of at most `limit`, as equal as possible.
 pub(super) fn heights(rows: usize, limit: usize) -> impl Iterator<Item = usize> {
     let tiles = rows.div_ceil(limit);
-    (0..tiles).map(move |i| rows * (i + 1) / tiles - rows * i / tiles)
+    let (height, higher) = (rows / tiles.max(1), rows % tiles.max(1));
+    let mut owed = 0;
+    // Without a division for each: a small tile does not take much longer than one.
+    (0..tiles).map(move |_| {
+        owed += higher;
+        let one_more = usize::from(owed >= tiles);
+        owed -= one_more * tiles;
+        height + one_more
+    })
 }
 
 /// Calls `$call` with the constant `$mr` equal to `$rows`.
