@@ -70,7 +70,7 @@ pub fn conv_pool_backward(
         (&mut bias_sums, shard_len * dbias.len()),
         |shard, dx, part, bias_sums| {
             let end = shard * shard_len + bias_sums.len() / dbias.len();
-            stage.conv.weight_gradient(&g.conv, part, |sums| {
+            stage.conv.weight_gradient(part, |sums| {
                 for first in (shard * shard_len..end).step_by(images) {
                     let range = first..end.min(first + images);
                     let place = first - shard * shard_len..range.end - shard * shard_len;

@@ -1,4 +1,4 @@
-//! Results that other cores read next.
+//! Results that go past the caches, since other cores read them next or they would not stay there.
 
 use super::simd::{LANES, Simd};
 use crate::threads;
@@ -6,15 +6,16 @@ use crate::threads;
 /// Numbers of an array that would not be found in the caches when it is written anew.
 const LARGE: usize = 1 << 20;
 
-/// How results are written that other workers read and this one writes anew in every step: to the
+/// How results are written that other workers read and that are written anew in every step: to the
 /// caches, or past them.
 ///
 /// A core that writes to a cache line which another core has read since must take it back first.
 /// Where the two cores share no cache, that took 28 ns a line on the processor that this was measured
 /// on; fetching lines ahead for writing does not help. Written past the caches a line takes 2 ns, and
 /// its readers, whose processors run ahead of them, 1.6 instead of 0.8. Where they share a cache, lines
-/// are taken back in 2 to 6 ns, and small arrays are better left there. Large ones are gone from it
-/// before they are written again, and their lines would be fetched only to be overwritten.
+/// are taken back in 2 to 6 ns, and small arrays are better left there. Large ones, on one thread too,
+/// are gone from it before anybody reads them, and packed weights would be fetched only to be
+/// overwritten.
 ///
 /// To end it when it is dropped would be safer, but then the compiler keeps it in memory: on one
 /// thread a step of one image took 1.6 times as long.
@@ -24,7 +25,8 @@ pub(super) struct HandOver {
 }
 
 impl HandOver {
-    /// Of an array of so many numbers, which may be written in parts.
+    /// Of so many numbers: an array whose parts several tasks write, or what one task writes of a larger
+    /// one.
     ///
     /// # Safety
     /// [`HandOver::end`] must follow before any other thread is told that results are there. After a

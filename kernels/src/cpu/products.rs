@@ -140,24 +140,9 @@ impl RowProduct<'_> {
             }
         }
         let limit = S::TILE_ROWS.min(self.tile_rows);
-        if self.rows.steps.point == 1 {
-            // Rows of a line follow each other in memory, so a tile needs only one address.
-            let [blocks, lines, points] = self.rows.counts;
-            for panel in panel..self.b.count() {
-                for line in 0..blocks * lines {
-                    let mut first = line * points;
-                    let mut start = self.rows.starts::<1>(first)[0];
-                    for rows in heights(points, limit) {
-                        // SAFETY: as below, and the rows are points of one line.
-                        with_height!(rows, S, MR => unsafe {
-                            let a = Adjacent(self.a.as_ptr().add(start));
-                            self.tile::<S, MR, NV>(s, a, first, panel);
-                        });
-                        (first, start) = (first + rows, start + rows);
-                    }
-                }
-            }
-            return;
+        if self.rows.steps.point == 1 && self.rows.len() > 0 {
+            // SAFETY: the bounds of all operands were checked above, and there are points.
+            return unsafe { self.lines::<S, NV>(s, panel, limit) };
         }
         for panel in panel..self.b.count() {
             let mut first = 0;
@@ -171,6 +156,31 @@ impl RowProduct<'_> {
                     self.tile::<S, MR, NV>(s, a, first, panel);
                 });
                 first += rows;
+            }
+        }
+    }
+
+    /// Panels from `panel` on, of rows that follow each other in memory within a line: a tile needs
+    /// only one address.
+    ///
+    /// # Safety
+    /// `tiles` must have checked the operands; the step between points must be 1, and there must be
+    /// some.
+    #[inline(always)]
+    unsafe fn lines<S: Simd, const NV: usize>(&mut self, s: S, panel: usize, limit: usize) {
+        let [blocks, lines, points] = self.rows.counts;
+        for panel in panel..self.b.count() {
+            for line in 0..blocks * lines {
+                let mut first = line * points;
+                let mut start = self.rows.starts::<1>(first)[0];
+                for rows in heights(points, limit) {
+                    // SAFETY: the caller's checks; `heights` adds up to the points of the line.
+                    with_height!(rows, S, MR => unsafe {
+                        let a = Adjacent(self.a.as_ptr().add(start));
+                        self.tile::<S, MR, NV>(s, a, first, panel);
+                    });
+                    (first, start) = (first + rows, start + rows);
+                }
             }
         }
     }
@@ -258,7 +268,7 @@ fn nonzero(x: &[f32]) -> ([u16; PLACES], usize) {
     (places, count)
 }
 
-/// `c[r, j] += sum over block, line and point of a[place + r] * b[place, j]`
+/// `c[r, j] += sum over block, line and point of a[place + r] * b[place, j]`, or `=` where sums begin.
 ///
 /// The left operand is read down its columns: a weight gradient, where the depth is the pixels
 /// (points of a line, lines of an image, images) of input and output gradient.
@@ -279,6 +289,12 @@ pub(super) struct ColumnProduct<'a> {
     /// The largest tile height to use.
     pub tile_rows: usize,
 }
+
+/// How much of the depth all tiles of one vector's width go through before any goes on, but for whole
+/// lines. Such a tile does so little with what it reads that both operands should come from the L1 cache,
+/// which holds them up to 64 rows and columns. Wider tiles would lose more by their sums' way to memory
+/// and back.
+const NARROW_DEPTH: usize = 64;
 
 /// Blocks and lines of a [`ColumnProduct`].
 struct Part {
@@ -310,9 +326,7 @@ impl ColumnProduct<'_> {
         assert!(end(self.a_steps, rows_in_all) <= self.a.len(), "the left operand ends");
         assert!(end(self.b_steps, padded) <= self.b.len(), "the right operand ends");
         assert_eq!(self.c.len(), rows_in_all * self.columns, "the result's size");
-        // Where a tile is one vector wide, both operands of all tiles should stay in the L1 cache: it
-        // does too little with what it reads. Wider ones lose more by their sums' way to and fro.
-        let depth = if NV == 1 { 64 } else { usize::MAX };
+        let depth = if NV == 1 { NARROW_DEPTH } else { usize::MAX };
         let blocks_at_once = (depth / (lines * points)).clamp(1, blocks);
         let lines_at_once = (depth / points).clamp(1, lines);
         for block in (0..blocks).step_by(blocks_at_once) {

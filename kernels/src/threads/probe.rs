@@ -13,15 +13,16 @@ use super::Apart;
 const LINES: usize = 64;
 /// How often they do. The fastest time counts, as whatever else runs only slows them down.
 const ROUNDS: usize = 4;
-/// How long the writer waits for the readers.
+/// How long the writer goes on waiting for the readers, from the first round's begin.
 const PATIENCE: Duration = Duration::from_micros(50);
 /// The longest time for a line that another core has read, in nanoseconds, for which it is better
-/// to write to it in the cache. On the processor that this was measured on it takes 4 where the
-/// cores share a cache and 15 where they do not.
+/// to write to it in the cache. So many lines are under way together that on the processor this was
+/// measured on it takes 2 to 4 where the cores share a cache and 15 where they do not.
 const LIMIT_NS: u64 = 8;
-/// Loops from one measurement to the next: those of about four steps of training.
+/// Loops between two measurements: those of about five steps of training.
 const EVERY: usize = 256;
-/// The same after one that failed because readers did not come.
+/// The same before the first, when helpers have not come yet, and after one that they did not come
+/// to.
 const AGAIN: usize = 16;
 
 /// The latest answer. Before the first one it is what costs less where it is wrong.
@@ -33,28 +34,39 @@ pub(crate) fn have_common_cache() -> bool {
 }
 
 /// Measures from time to time.
-#[derive(Default)]
 pub(super) struct Probe {
     /// Loops that may begin before the next measurement.
     left: AtomicUsize,
 }
 
 impl Probe {
+    pub fn new() -> Probe {
+        Probe { left: AtomicUsize::new(AGAIN) }
+    }
+
     /// To be called before every loop with what calls a part with 0 here and with 1 to `helpers` on
     /// other threads.
     pub fn before_loop(&self, helpers: usize, share: impl FnOnce(&(dyn Fn(usize) + Sync))) {
         let left = self.left.load(Ordering::Relaxed);
         if left > 0 {
-            return self.left.store(left - 1, Ordering::Relaxed);
+            self.left.store(left - 1, Ordering::Relaxed);
+            return;
         }
         let exchange = Exchange::default();
         share(&|who| if who == 0 { exchange.write(helpers, PATIENCE) } else { exchange.read() });
-        let nanoseconds = exchange.nanoseconds();
-        if let Some(nanoseconds) = nanoseconds {
-            COMMON_CACHE.store(nanoseconds <= LIMIT_NS * LINES as u64, Ordering::Relaxed);
+        let (common, left) = conclusion(exchange.nanoseconds());
+        if let Some(common) = common {
+            COMMON_CACHE.store(common, Ordering::Relaxed);
         }
-        self.left.store(if nanoseconds.is_some() { EVERY } else { AGAIN }, Ordering::Relaxed);
+        self.left.store(left, Ordering::Relaxed);
     }
+}
+
+/// Whether there is a common cache, if that is known from what all lines took, and how many loops may
+/// begin before the next measurement.
+fn conclusion(nanoseconds: Option<u64>) -> (Option<bool>, usize) {
+    let common = nanoseconds.map(|nanoseconds| nanoseconds <= LIMIT_NS * LINES as u64);
+    (common, if common.is_some() { EVERY } else { AGAIN })
 }
 
 /// A number in a cache line of its own.
@@ -96,7 +108,8 @@ impl Exchange {
         for round in 1..=ROUNDS {
             while self.done.0.load(Ordering::Acquire) < round * readers {
                 if begin.elapsed() > patience {
-                    return self.round.0.store(OVER, Ordering::Release);
+                    self.round.0.store(OVER, Ordering::Release);
+                    return;
                 }
                 std::hint::spin_loop();
             }
@@ -115,19 +128,16 @@ impl Exchange {
 
     /// A reader's part.
     fn read(&self) {
-        let mut read = 0;
-        loop {
-            match self.round.0.load(Ordering::Acquire) {
-                OVER => return,
-                round if round <= read || round > ROUNDS => std::hint::spin_loop(),
-                round => {
-                    for line in &self.lines {
-                        std::hint::black_box(line.0.load(Ordering::Relaxed));
-                    }
-                    read = round;
-                    self.done.0.fetch_add(1, Ordering::Release);
-                }
+        for round in 1..=ROUNDS {
+            // The writer waits for every reader in every round, so this is the next one, or all are over.
+            super::wait(|| self.round.0.load(Ordering::Acquire) >= round);
+            if self.round.0.load(Ordering::Acquire) == OVER {
+                return;
             }
+            for line in &self.lines {
+                std::hint::black_box(line.0.load(Ordering::Relaxed));
+            }
+            self.done.0.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -176,10 +186,19 @@ mod tests {
         assert_eq!(exchange.nanoseconds(), None);
     }
 
-    /// A loop that measures calls its readers, the next ones do not, and then it is due again.
+    /// The figures behind [`LIMIT_NS`], and when the next measurement follows.
+    #[test]
+    fn few_nanoseconds_speak_for_a_common_cache() {
+        let lines = LINES as u64;
+        assert_eq!(conclusion(Some(4 * lines)), (Some(true), EVERY));
+        assert_eq!(conclusion(Some(15 * lines)), (Some(false), EVERY));
+        assert_eq!(conclusion(None), (None, AGAIN));
+    }
+
+    /// Most loops do not measure.
     #[test]
     fn some_loops_measure() {
-        let probe = Probe::default();
+        let probe = Probe::new();
         let mut measured = Vec::new();
         for i in 0..2 * (AGAIN + 1) {
             probe.before_loop(1, |part| {
@@ -187,6 +206,6 @@ mod tests {
                 part(0);
             });
         }
-        assert_eq!(measured, [0, AGAIN + 1]);
+        assert_eq!(measured, [AGAIN, 2 * AGAIN + 1]);
     }
 }

@@ -72,7 +72,7 @@ impl Team {
             inside: Apart(AtomicUsize::new(0)),
             asleep: Apart(Mutex::new(0)),
             wake: Condvar::new(),
-            probe: Probe::default(),
+            probe: Probe::new(),
             awake: if threads <= super::cores() { AWAKE } else { Duration::ZERO },
         }
     }
@@ -92,9 +92,10 @@ impl Team {
     }
 
     /// Calls `body(i)` for `i` in `0..count` on the team that this thread leads; says no where it
-    /// leads none.
+    /// leads none. From time to time it measures first, by [`Probe`].
     pub fn lead(count: usize, body: &(dyn Fn(usize) + Sync)) -> bool {
         Team::with_led(|team| {
+            // Helpers that sleep would be measured waking up. The last answer stays then.
             if !team.awake.is_zero() {
                 team.probe.before_loop(team.helpers, |part| team.share(part));
             }

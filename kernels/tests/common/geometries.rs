@@ -122,7 +122,7 @@ pub fn random_conv2d(r: &mut Random) -> Conv2d {
             kernel_height: r.pick(&[1, 2, 3, 3, 3, 5]),
             kernel_width: r.pick(&[1, 2, 3, 3, 3, 4]),
             stride: r.pick(&[1, 1, 2, 3]),
-            padding: r.pick(&[0, 0, 1, 2]),
+            padding: r.pick(&[0, 0, 1, 2, 3]),
         };
         if g.fault().is_none() && g.multiply_adds() <= 200_000 {
             return g;

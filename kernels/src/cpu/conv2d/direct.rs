@@ -4,7 +4,7 @@
 //! In an NHWC image, the pixels under one row of the kernel are `Kw C` contiguous numbers, and a
 //! whole patch is `Kh` such runs. So the left operand of each product is the image itself, read
 //! with strides; only the small weights are packed. Padding and a backward stride become zeros
-//! in a copy of one image at a time, which stays in the cache.
+//! in a copy of a few images.
 
 use std::ops::Range;
 
@@ -19,7 +19,8 @@ use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::LANES;
 use crate::geometry::{Conv2d, SHARD, THIN_DEPTH};
 
-/// So many output pixels are wanted at once, so that small images still fill a tile.
+/// So many output pixels are wanted at once, so that the products of small images fill their tiles, those
+/// of a few pixels near the border included.
 const PIXELS_AT_ONCE: usize = 512;
 
 /// Widest panel of any instruction set: rows of a right operand that is read in place must be
@@ -204,17 +205,17 @@ impl Direct {
     }
 
     /// dx of some images: a convolution of dy, spread out by the stride and surrounded by zeros.
-    /// Pixels near the border see zeros through some taps, always the same; products of their own
-    /// leave these out.
+    /// Pixels near the border see the zeros around through some taps; products of their own leave
+    /// these out.
     fn input_gradient(&self, weights: &PanelsView, dy: &[f32], dx: &mut [f32]) {
         let g = &self.g;
         let spread = SpreadGradient::of(g);
         let mut spread_dy = Scratch::zeros(dy.len() / g.out_image_len() * spread.len());
         let mut spread_dy = spread_dy.write();
-        let images = dy.chunks_exact(g.out_image_len());
-        images.zip(spread_dy.chunks_exact_mut(spread.len())).for_each(|(dy, to)| {
+        let images = spread_dy.chunks_exact_mut(spread.len());
+        for (to, dy) in images.zip(dy.chunks_exact(g.out_image_len())) {
             spread.fill(g, dy, to);
-        });
+        }
         for rows in spread.rows.groups() {
             for columns in spread.columns.groups() {
                 self.input_gradient_at([&rows, &columns], weights, (spread, &spread_dy), dx);
@@ -233,6 +234,7 @@ impl Direct {
         let g = &self.g;
         let (inputs, outputs) = (g.in_channels(), g.out_channels());
         let counts = [dx.len() / g.image_len(), rows.pixels.len(), columns.pixels.len()];
+        // A product's rows lie side by side; those of some columns of an image do not.
         let mut found = Scratch::new(counts.iter().product::<usize>() * inputs);
         let mut found = found.write();
         let row_len = spread.row_len();
@@ -349,8 +351,8 @@ struct Spread {
     origin: usize,
 }
 
-/// Neighbouring rows or columns of the input that see gradient through the same taps, and perhaps
-/// through no other.
+/// Neighbouring rows or columns of the input whose windows reach from the first output to the last, or
+/// as far as they go, through the same taps. Between outputs lie the zeros of the stride.
 struct Group {
     pixels: Range<usize>,
     taps: Range<usize>,
@@ -365,7 +367,7 @@ impl Spread {
         self.origin + output * self.stride
     }
 
-    /// The taps of a window at `pixel` from the first that sees gradient to the last.
+    /// The taps of a window at `pixel` that do not lie before the first output or behind the last.
     fn taps(self, pixel: usize) -> Range<usize> {
         let start = self.origin.saturating_sub(pixel);
         let end = (self.place(self.outputs - 1) + 1).saturating_sub(pixel).min(self.taps);

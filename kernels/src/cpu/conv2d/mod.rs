@@ -71,7 +71,7 @@ const TASKS: usize = 4;
 pub(super) struct WeightSums<'a> {
     /// The images.
     pub x: &'a [f32],
-    /// As long as [`Convolution::sums_len`] says.
+    /// Those of [`Convolution::weight_gradient`], or as many.
     pub sums: &'a mut [f32],
     /// Whether the sums begin with these images, from 0, and do not go on from what is there.
     pub begin: bool,
@@ -210,20 +210,14 @@ impl Convolution {
         }
     }
 
-    /// Numbers that a shard sums up for the weight gradient.
-    pub fn sums_len(&self, g: &Conv2d) -> usize {
-        match self {
-            Convolution::Direct(_) => g.weight_len(),
-            Convolution::Winograd(winograd) => winograd.sums_len(),
-        }
-    }
-
-    /// The weight gradient of a shard: `body` sums it up.
-    pub fn weight_gradient(&self, g: &Conv2d, dw: &mut [f32], body: impl FnOnce(&mut [f32])) {
+    /// The weight gradient of a shard. `body` is given the numbers that [`Convolution::backward`] sums
+    /// up for it: the gradient itself or, at frequencies, more than that. They have no values yet, so the
+    /// first images must begin them.
+    pub fn weight_gradient(&self, dw: &mut [f32], body: impl FnOnce(&mut [f32])) {
         match self {
             Convolution::Direct(_) => body(dw),
             Convolution::Winograd(winograd) => {
-                let mut sums = Scratch::new(self.sums_len(g));
+                let mut sums = Scratch::new(winograd.sums_len());
                 let mut sums = sums.write();
                 body(&mut sums);
                 winograd.finish(&sums, dw);
@@ -244,14 +238,6 @@ impl Convolution {
             Convolution::Winograd(winograd) => {
                 winograd.backward(dy, sums, dx.map(|(weights, dx)| (weights.data, dx)));
             }
-        }
-    }
-
-    /// The weight gradient of a shard from its sums.
-    pub fn finish(&self, sums: &[f32], dw: &mut [f32]) {
-        match self {
-            Convolution::Direct(_) => dw.copy_from_slice(sums),
-            Convolution::Winograd(winograd) => winograd.finish(sums, dw),
         }
     }
 }
@@ -290,7 +276,7 @@ pub fn conv2d_backward_weight(g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32])
         let x = &x[shard.start * g.image_len()..shard.end * g.image_len()];
         let dy = &dy[shard.start * g.out_image_len()..shard.end * g.out_image_len()];
         let few = x.chunks(images * g.image_len()).zip(dy.chunks(images * g.out_image_len()));
-        convolution.weight_gradient(g, dw, |sums| {
+        convolution.weight_gradient(dw, |sums| {
             for (i, (x, dy)) in few.enumerate() {
                 let sums = WeightSums { x, sums, begin: i == 0 };
                 convolution.backward(dy, Some(sums), None);

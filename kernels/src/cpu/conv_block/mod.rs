@@ -279,7 +279,7 @@ impl Second<'_> {
         let mut thin = self.g.is_thin().then(|| ThinSums::new(self.first));
         let shard_len = shard_len(g.images());
         let all = shard * shard_len..g.images().min((shard + 1) * shard_len);
-        stage.conv.weight_gradient(g, part, |weight_sums| {
+        stage.conv.weight_gradient(part, |weight_sums| {
             for start in all.clone().step_by(at_once) {
                 let images = start..all.end.min(start + at_once);
                 let here = start - all.start..images.end - all.start;
@@ -370,7 +370,7 @@ fn first_gradients(
     let images = conv.images_at_once();
     threads::chunks2((dx, shard_len * len), (&mut parts, w.len()), |shard, dx, part| {
         let end = g.first.images().min((shard + 1) * shard_len);
-        conv.weight_gradient(&g.first, part, |sums| {
+        conv.weight_gradient(part, |sums| {
             for first in (shard * shard_len..end).step_by(images) {
                 let range = first..end.min(first + images);
                 let out = range.start * out_len..range.end * out_len;
