@@ -117,6 +117,10 @@ fn wait(done: impl Fn() -> bool) {
     }
 }
 
+/// In a cache line of its own.
+#[repr(align(64))]
+struct Line<T>(T);
+
 /// In a pair of cache lines of its own, since processors fetch lines in pairs: whoever waits for it
 /// disturbs nothing else.
 #[derive(Default)]

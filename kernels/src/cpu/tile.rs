@@ -2,8 +2,8 @@
 //!
 //! A tile is a few rows by one or two vectors of sums that stay in registers while the depth
 //! goes by. Each sum is one FMA chain in the order of the depth, begun at 0 or taken up where an
-//! earlier part of the depth left it. The height of a tile, the width of a vector register and the number of
-//! threads therefore cannot change a bit of the result.
+//! earlier part of the depth left it. The height of a tile, the width of a vector register and the
+//! number of threads therefore cannot change a bit of the result.
 
 use super::simd::{LANES, Simd};
 

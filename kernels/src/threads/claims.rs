@@ -5,12 +5,10 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::Line;
+
 /// Workers that have a part of every loop of their own.
 const RANGES: usize = 16;
-
-/// A counter in a cache line of its own.
-#[repr(align(64))]
-struct Counter(AtomicUsize);
 
 /// The calls `0..count` of a loop, each of which is claimed once. At most [`RANGES`] workers have
 /// ranges of their own; more of them share these.
@@ -18,7 +16,7 @@ pub(super) struct Claims {
     count: usize,
     ranges: usize,
     /// Where each range goes on.
-    next: [Counter; RANGES],
+    next: [Line<AtomicUsize>; RANGES],
 }
 
 impl Claims {
@@ -26,7 +24,7 @@ impl Claims {
     pub fn new(count: usize, workers: usize) -> Self {
         let ranges = workers.clamp(1, RANGES);
         let start = |i| if i < ranges { count * i / ranges } else { 0 };
-        let next = std::array::from_fn(|i| Counter(AtomicUsize::new(start(i))));
+        let next = std::array::from_fn(|i| Line(AtomicUsize::new(start(i))));
         Claims { count, ranges, next }
     }
 

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::time::{Duration, Instant};
 
-use super::Apart;
+use super::{Apart, Line};
 
 /// Cache lines that one worker writes after the others have read them.
 const LINES: usize = 64;
@@ -69,15 +69,10 @@ fn conclusion(nanoseconds: Option<u64>) -> (Option<bool>, usize) {
     (common, if common.is_some() { EVERY } else { AGAIN })
 }
 
-/// A number in a cache line of its own.
-#[derive(Default)]
-#[repr(align(64))]
-struct Line(AtomicUsize);
-
 /// Lines that go back and forth: round by round the readers read all of them, then the writer
 /// writes to all of them.
 struct Exchange {
-    lines: [Line; LINES],
+    lines: [Line<AtomicUsize>; LINES],
     /// From 1 on; [`OVER`] in the end.
     round: Apart<AtomicUsize>,
     /// Readers that have done a round, all rounds together.
@@ -129,7 +124,7 @@ impl Exchange {
     /// A reader's part.
     fn read(&self) {
         for round in 1..=ROUNDS {
-            // The writer waits for every reader in every round, so this is the next one, or all are over.
+            // The writer waits for every reader in every round: this is the next one, or all are over.
             super::wait(|| self.round.0.load(Ordering::Acquire) >= round);
             if self.round.0.load(Ordering::Acquire) == OVER {
                 return;

@@ -19,8 +19,8 @@ use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::LANES;
 use crate::geometry::{Conv2d, SHARD, THIN_DEPTH};
 
-/// So many output pixels are wanted at once, so that the products of small images fill their tiles, those
-/// of a few pixels near the border included.
+/// So many output pixels are wanted at once, so that the products of small images fill their tiles,
+/// those of a few pixels near the border included.
 const PIXELS_AT_ONCE: usize = 512;
 
 /// Widest panel of any instruction set: rows of a right operand that is read in place must be
