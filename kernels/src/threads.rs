@@ -1,9 +1,11 @@
 //! The only place that cuts work into tasks and meets rayon.
 //!
-//! Work is cut by shape alone, never by the number of threads: a task owns a slice of the output
-//! and computes it in the order that the kernel's contract states, so any number of threads in
-//! any order of execution leaves the same bits. Nothing here adds numbers up.
+//! A task owns a slice of the output and computes it in the order that the kernel's contract states.
+//! Which numbers are summed up by one task is decided by the shape alone, never by the number of
+//! threads, so any number of them in any order of execution leaves the same bits. Nothing here adds
+//! numbers up.
 
+mod chunks;
 mod claims;
 pub(crate) mod phases;
 mod probe;
@@ -11,10 +13,11 @@ mod shared;
 mod team;
 
 use std::cell::Cell;
-use std::marker::PhantomData;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+pub use chunks::chunks;
+pub(crate) use chunks::{Outputs, all_chunks, both, cut, each};
 pub(crate) use probe::have_common_cache;
 use rayon::prelude::*;
 pub(crate) use shared::Shared;
@@ -95,10 +98,10 @@ fn beside<R: Send>(
 }
 
 /// Calls `body(i)` for `i` in `0..count`, each as a task: on the team that this thread leads, in
-/// rayon's pool where it leads none, or here alone inside another task.
+/// rayon's pool where it leads none, or here alone: inside another task, or if there is but one.
 pub(crate) fn share(count: usize, body: impl Fn(usize) + Sync) {
     let task = |i: usize| run_task(|| body(i));
-    if IN_TASK.get() {
+    if IN_TASK.get() || count < 2 {
         (0..count).for_each(task);
     } else if !Team::lead(count, &task) {
         (0..count).into_par_iter().for_each(task);
@@ -166,119 +169,6 @@ fn run_task(body: impl FnOnce()) {
     body();
 }
 
-/// Calls `task(i, chunk)` for the consecutive chunks of `length` elements of `out`.
-pub fn chunks<T: Send>(out: &mut [T], length: usize, task: impl Fn(usize, &mut [T]) + Sync) {
-    if out.len() <= length {
-        if !out.is_empty() {
-            run_task(|| task(0, out));
-        }
-        return;
-    }
-    let chunks = Chunks::new(out, length);
-    share(chunks.count(), |i| {
-        // SAFETY: `share` calls each `i` once.
-        task(i, unsafe { chunks.take(i) });
-    });
-}
-
-/// The chunks of a slice, each of which is taken once by whichever thread.
-struct Chunks<'a, T> {
-    start: *mut T,
-    len: usize,
-    length: usize,
-    slice: PhantomData<&'a mut [T]>,
-}
-
-// SAFETY: it hands out parts of a `&mut [T]` that do not overlap, which may be sent if `T` may.
-unsafe impl<T: Send> Sync for Chunks<'_, T> {}
-
-impl<'a, T> Chunks<'a, T> {
-    fn new(slice: &'a mut [T], length: usize) -> Self {
-        assert!(length > 0, "chunks of no length");
-        Chunks { start: slice.as_mut_ptr(), len: slice.len(), length, slice: PhantomData }
-    }
-
-    fn count(&self) -> usize {
-        self.len.div_ceil(self.length)
-    }
-
-    /// Whether this falls into `count` chunks; nothing falls into as many empty ones.
-    fn falls_into(&self, count: usize) -> bool {
-        self.len == 0 || self.count() == count
-    }
-
-    /// Chunk `i`, which is empty where there is nothing.
-    ///
-    /// # Safety
-    /// Nobody may take the same one twice.
-    ///
-    /// # Panics
-    /// If there is something, and no such chunk of it.
-    #[allow(clippy::mut_from_ref, reason = "each chunk is taken once")]
-    unsafe fn take(&self, i: usize) -> &'a mut [T] {
-        if self.len == 0 {
-            return &mut [];
-        }
-        assert!(i < self.count(), "chunk {i} of {}", self.count());
-        let start = i * self.length;
-        let len = self.length.min(self.len - start);
-        // SAFETY: inside the slice, as just checked, and nobody else's, as the caller promises.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
-    }
-}
-
-/// Makes a function like [`chunks`] over several outputs at once. One that is empty, because nobody
-/// wants it, has an empty chunk wherever the others have one.
-macro_rules! chunks_of_several {
-    ($(#[$doc:meta])* $name:ident: $first:ident $First:ident, $($other:ident $Other:ident),+) => {
-        $(#[$doc])*
-        ///
-        /// # Panics
-        /// If the outputs do not all fall into the same number of chunks.
-        pub fn $name<$First: Send, $($Other: Send),+>(
-            $first: (&mut [$First], usize),
-            $($other: (&mut [$Other], usize),)+
-            task: impl Fn(usize, &mut [$First], $(&mut [$Other]),+) + Sync,
-        ) {
-            let $first = Chunks::new($first.0, $first.1);
-            $(let $other = Chunks::new($other.0, $other.1);)+
-            let count = $first.count()$(.max($other.count()))+;
-            let agree = $first.falls_into(count)$( && $other.falls_into(count))+;
-            assert!(agree, "chunks of unequal number");
-            share(count, |i| {
-                // SAFETY: `share` calls each `i` once.
-                unsafe { task(i, $first.take(i), $($other.take(i)),+) };
-            });
-        }
-    };
-}
-
-chunks_of_several! {
-    /// Like [`chunks`] over two outputs, each with its own length of chunk.
-    chunks2: a A, b B
-}
-chunks_of_several! {
-    /// Like [`chunks2`] over three outputs.
-    chunks3: a A, b B, c C
-}
-chunks_of_several! {
-    /// Like [`chunks2`] over five outputs.
-    chunks5: a A, b B, c C, d D, e E
-}
-
-/// Whether `test` holds for every chunk: an order-free question, so any schedule may answer it.
-pub fn all_chunks<T: Sync>(data: &[T], length: usize, test: impl Fn(&[T]) -> bool + Sync) -> bool {
-    assert!(length > 0, "chunks of no length");
-    let holds = AtomicBool::new(true);
-    share(data.len().div_ceil(length), |i| {
-        let chunk = &data[i * length..data.len().min((i + 1) * length)];
-        if !test(chunk) {
-            holds.store(false, Ordering::Relaxed);
-        }
-    });
-    holds.into_inner()
-}
-
 #[cfg(test)]
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -301,18 +191,6 @@ mod tests {
         assert_eq!(numbers[17], 0);
         workers.run(|| chunks(&mut numbers, 1, |i, chunk| chunk.fill(i as i32)));
         assert_eq!(numbers, std::array::from_fn(|i| i as i32));
-    }
-
-    /// An output that nobody wants has no numbers, and a chunk wherever the others have one.
-    #[test]
-    fn an_empty_output_has_empty_chunks() {
-        let (mut nothing, mut numbers) = ([0; 0], [0; 10]);
-        let task = |i: usize, nothing: &mut [i32], numbers: &mut [i32]| {
-            assert!(nothing.is_empty());
-            numbers.fill(i as i32);
-        };
-        chunks2((&mut nothing, 7), (&mut numbers, 4), task);
-        assert_eq!(numbers, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]);
     }
 
     /// A loop in a task's body runs in that task: on a team, in a pool and outside of both.

@@ -7,7 +7,7 @@ use super::handover::HandOver;
 use super::isa::Isa;
 use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::Adam;
-use crate::threads;
+use crate::threads::{self, cut};
 
 /// Moments up to these are set to 0: they would only go on into the denormal numbers, which
 /// processors are slow with.
@@ -32,26 +32,23 @@ pub fn adam(
     }
     let isa = Isa::current();
     let all = values.len();
-    threads::chunks3(
-        (values, TASK_LEN),
-        (first_moment, TASK_LEN),
-        (second_moment, TASK_LEN),
-        |task, values, first_moment, second_moment| {
-            let gradients = &gradients[task * TASK_LEN..][..values.len()];
-            let (scale, len) = (summary[3], values.len());
-            let mut update = |part: Range<usize>, decay| {
-                let gradients = &gradients[part.clone()];
-                let values = &mut values[part.clone()];
-                let first_moment = &mut first_moment[part.clone()];
-                let second_moment = &mut second_moment[part];
-                let moments = [first_moment, second_moment];
-                isa.run(Update { g, decay, scale, gradients, values, moments, all });
-            };
-            let decaying = g.decaying().saturating_sub(task * TASK_LEN).min(len);
-            update(0..decaying, g.decay);
-            update(decaying..len, 0.0);
-        },
-    );
+    let outputs =
+        (cut(values, TASK_LEN), cut(first_moment, TASK_LEN), cut(second_moment, TASK_LEN));
+    threads::each(outputs, |task, (values, first_moment, second_moment)| {
+        let gradients = &gradients[task * TASK_LEN..][..values.len()];
+        let (scale, len) = (summary[3], values.len());
+        let mut update = |part: Range<usize>, decay| {
+            let gradients = &gradients[part.clone()];
+            let values = &mut values[part.clone()];
+            let first_moment = &mut first_moment[part.clone()];
+            let second_moment = &mut second_moment[part];
+            let moments = [first_moment, second_moment];
+            isa.run(Update { g, decay, scale, gradients, values, moments, all });
+        };
+        let decaying = g.decaying().saturating_sub(task * TASK_LEN).min(len);
+        update(0..decaying, g.decay);
+        update(decaying..len, 0.0);
+    });
 }
 
 struct Update<'a> {

@@ -11,7 +11,7 @@ use super::moments::{ImageMoments, MergeMoments};
 use super::scratch::Scratch;
 use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::BatchNorm;
-use crate::threads;
+use crate::threads::{self, cut};
 
 /// y = gamma (x - mean) inverse_deviation + beta with the batch's own statistics; the running ones
 /// move towards them: [N, P, C] \[C\] \[C\] -> [N, P, C] \[C\] \[C\] \[C\] \[C\]
@@ -31,7 +31,8 @@ pub fn batch_norm_forward(
     let mut means = Scratch::new(g.images() * g.channels());
     let mut squares = Scratch::new(g.images() * g.channels());
     let (mut means, mut squares) = (means.write(), squares.write());
-    threads::chunks2((&mut means, channels), (&mut squares, channels), |n, means, squares| {
+    let outputs = (cut(&mut means, channels), cut(&mut squares, channels));
+    threads::each(outputs, |n, (means, squares)| {
         let image = &x[n * g.image_len()..][..g.image_len()];
         isa.run(ImageMoments { image, means, squares });
     });
@@ -147,7 +148,8 @@ pub fn batch_norm_backward(
     let mut sums = Scratch::new(g.images() * g.channels());
     let mut xhat_sums = Scratch::new(g.images() * g.channels());
     let (mut sums, mut xhat_sums) = (sums.write(), xhat_sums.write());
-    threads::chunks2((&mut sums, channels), (&mut xhat_sums, channels), |n, sums, xhat_sums| {
+    let outputs = (cut(&mut sums, channels), cut(&mut xhat_sums, channels));
+    threads::each(outputs, |n, (sums, xhat_sums)| {
         let image = n * g.image_len()..(n + 1) * g.image_len();
         let (dy, x) = (&dy[image.clone()], &x[image]);
         isa.run(ImageGradients { dy, x, mean, inverse_deviation, sums, xhat_sums });

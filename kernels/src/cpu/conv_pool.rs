@@ -5,17 +5,16 @@
 //! needs: the maximum's place in its window, or that there is no gradient.
 
 use super::channels::{PixelSums, totals};
-use super::conv2d::{Convolution, WeightSums};
+use super::conv2d::{Convolution, Tasks, WeightSums};
 use super::elementwise::DropCoded;
 use super::finish::Finish;
 use super::isa::Isa;
 use super::panels::PanelsView;
 use super::pool::{self, maximum, store_codes, window};
-use super::reduce::tree_of_slices;
 use super::scratch::Scratch;
 use super::simd::{Kernel, LANES, Simd};
-use crate::geometry::{ConvPool, NO_GRADIENT, Pool2d, shard_len};
-use crate::threads;
+use crate::geometry::{ConvPool, NO_GRADIENT, Pool2d};
+use crate::threads::{self, cut};
 
 /// y = dropout(pool(relu(x ⋆ w + bias))), codes: [N, H, W, C] [Kh, Kw, C, O] \[O\] -> [N, H', W', O]
 pub fn conv_pool_forward(
@@ -31,7 +30,8 @@ pub fn conv_pool_forward(
     let weights = weights.view();
     let out_len = stage.pool.out_image_len();
     let images = stage.conv.images_of_batch(g.conv.images());
-    threads::chunks2((y, images * out_len), (codes, images * out_len), |task, y, codes| {
+    let outputs = (cut(y, images * out_len), cut(codes, images * out_len));
+    threads::each(outputs, |task, (y, codes)| {
         let first = task * images;
         let x = &x[first * g.conv.image_len()..];
         let x = &x[..y.len() / out_len * g.conv.image_len()];
@@ -56,40 +56,27 @@ pub fn conv_pool_backward(
     let stage = Stage::new(isa, g);
     let weights = (g.input_gradient != 0).then(|| stage.conv.pack_backward(&g.conv, w));
     let weights = weights.as_ref().map(|weights| weights.view());
-    let (len, out_len) = (g.conv.image_len(), stage.pool.out_image_len());
-    let shard_len = shard_len(g.conv.images());
-    let shards = g.conv.images().div_ceil(shard_len);
-    let mut parts = Scratch::new(shards * w.len());
-    let mut parts = parts.write();
-    let mut bias_sums = Scratch::new(g.conv.images() * dbias.len());
+    let (len, out_len, images) = (g.conv.image_len(), stage.pool.out_image_len(), g.conv.images());
+    let channels = dbias.len();
+    let mut bias_sums = Scratch::new(images * channels);
     let mut bias_sums = bias_sums.write();
-    let images = stage.conv.images_at_once();
-    threads::chunks3(
-        (dx, shard_len * len),
-        (&mut parts, w.len()),
-        (&mut bias_sums, shard_len * dbias.len()),
-        |shard, dx, part, bias_sums| {
-            let end = shard * shard_len + bias_sums.len() / dbias.len();
-            stage.conv.weight_gradient(part, |sums| {
-                for first in (shard * shard_len..end).step_by(images) {
-                    let range = first..end.min(first + images);
-                    let place = first - shard * shard_len..range.end - shard * shard_len;
-                    let out = range.start * out_len..range.end * out_len;
-                    let dx = weights
-                        .as_ref()
-                        .map(|weights| (weights, &mut dx[place.start * len..place.end * len]));
-                    let x = &x[range.start * len..range.end * len];
-                    stage.backward(
-                        (&dy[out.clone()], &codes[out]),
-                        WeightSums { x, sums, begin: place.start == 0 },
-                        &mut bias_sums[place.start * dbias.len()..place.end * dbias.len()],
-                        dx,
-                    );
-                }
+    let tasks = Tasks::new(images, stage.conv.images_of_batch(images));
+    let bias_chunks = cut(&mut bias_sums, tasks.images * channels);
+    let outputs = (cut(dx, tasks.images * len), bias_chunks);
+    tasks.gradients(isa, dw, outputs, |all, dw, mut out| {
+        stage.conv.few_at_a_time(all.clone(), dw, |images, sums| {
+            let place = images.start - all.start..images.end - all.start;
+            let of = |len: usize| place.start * len..place.end * len;
+            let out = out.as_mut().map(|(dx, bias_sums)| ImagesOut {
+                bias_sums: &mut bias_sums[of(channels)],
+                dx: weights.as_ref().map(|weights| (weights, &mut dx[of(len)])),
             });
-        },
-    );
-    tree_of_slices(isa, &parts, w.len(), dw);
+            let x = &x[images.start * len..images.end * len];
+            let outputs = images.start * out_len..images.end * out_len;
+            let dy = (&dy[outputs.clone()], &codes[outputs]);
+            stage.backward(dy, sums.map(|sums| (x, sums)), out);
+        });
+    });
     bias_gradient(isa, &bias_sums, dbias);
 }
 
@@ -146,29 +133,39 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// The gradients of some images from `(dy, codes)`: that of the weights is summed up; each
-    /// image's bias gradient is written to `bias_sums`, and the input gradient from
-    /// `(weights, dx)`.
+    /// The gradients of some images from `(dy, codes)`, as far as they are wanted: that of the weights
+    /// is summed up, what is the images' own written.
     pub fn backward(
         &self,
         (dy, codes): (&[f32], &[u8]),
-        sums: WeightSums,
-        bias_sums: &mut [f32],
-        dx: Option<(&PanelsView, &mut [f32])>,
+        sums: Option<WeightSums>,
+        out: Option<ImagesOut>,
     ) {
         let (len, out_len) = (self.pool.image_len(), self.pool.out_image_len());
         let mut spread = Scratch::new(dy.len() / out_len * len);
         let mut spread = spread.write();
-        let channels = self.pool.channels();
         let inputs = dy.chunks_exact(out_len).zip(codes.chunks_exact(out_len));
-        let outputs = spread.chunks_exact_mut(len).zip(bias_sums.chunks_exact_mut(channels));
-        for ((dy, codes), (image, sums)) in inputs.zip(outputs) {
+        for ((dy, codes), image) in inputs.zip(spread.chunks_exact_mut(len)) {
             let scale = self.g.dropout.scale();
             self.isa.run(pool::Backward { g: &self.pool, dy, codes, scale, dx: image });
-            self.isa.run(PixelSums { image, sums });
         }
-        self.conv.backward(&spread, Some(sums), dx);
+        let dx = out.and_then(|ImagesOut { bias_sums, dx }| {
+            let sums = bias_sums.chunks_exact_mut(self.pool.channels());
+            for (image, sums) in spread.chunks_exact(len).zip(sums) {
+                self.isa.run(PixelSums { image, sums });
+            }
+            dx
+        });
+        self.conv.backward(&spread, sums, dx);
     }
+}
+
+/// What the backward pass of some images leaves beside the weights' gradient.
+pub(super) struct ImagesOut<'a> {
+    /// Each image's bias gradient.
+    pub bias_sums: &'a mut [f32],
+    /// The input gradient, with the weights behind it, if it is wanted.
+    pub dx: Option<(&'a PanelsView<'a>, &'a mut [f32])>,
 }
 
 /// y = pool(relu(x + bias)) of one image, and each maximum's place in its window or

@@ -4,7 +4,7 @@
 use super::channels::tree;
 use super::math::{exp, ln};
 use crate::geometry::{CrossEntropy, shard_len};
-use crate::threads;
+use crate::threads::{self, cut};
 
 /// Rows of a task.
 pub(super) const TASK_ROWS: usize = 64;
@@ -67,19 +67,16 @@ pub fn cross_entropy_forward(
     check_labels(g, labels);
     let classes = g.classes();
     let len = (TASK_ROWS * classes).max(1);
-    threads::chunks2(
-        (probabilities, len),
-        (&mut *losses, TASK_ROWS),
-        |task, probabilities, losses| {
-            let logits = logits[task * len..].chunks(classes);
-            let rows = logits.zip(probabilities.chunks_mut(classes));
-            let labels = &labels[task * TASK_ROWS..];
-            for (((logits, probabilities), loss), &label) in rows.zip(losses).zip(labels) {
-                let (max, sum) = softmax_row(logits, probabilities);
-                *loss = (ln(sum) - (f64::from(logits[usize::from(label)]) - max)) as f32;
-            }
-        },
-    );
+    let outputs = (cut(probabilities, len), cut(losses, TASK_ROWS));
+    threads::each(outputs, |task, (probabilities, losses)| {
+        let logits = logits[task * len..].chunks(classes);
+        let rows = logits.zip(probabilities.chunks_mut(classes));
+        let labels = &labels[task * TASK_ROWS..];
+        for (((logits, probabilities), loss), &label) in rows.zip(losses).zip(labels) {
+            let (max, sum) = softmax_row(logits, probabilities);
+            *loss = (ln(sum) - (f64::from(logits[usize::from(label)]) - max)) as f32;
+        }
+    });
     summarize(g, logits, labels, losses, summary);
 }
 

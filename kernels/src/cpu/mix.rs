@@ -3,7 +3,7 @@
 use super::isa::Isa;
 use super::simd::{Kernel, Simd};
 use crate::geometry::Mix;
-use crate::threads;
+use crate::threads::{self, cut};
 
 /// mixed\[i\] = share x\[i\] + (1 - share) x\[N - 1 - i\], or x\[i\] with a rectangle of x\[N - 1 - i\];
 /// shares\[i\] = the share of x\[i\]: [N, H, W, C] -> [N, H, W, C] \[N\]
@@ -14,7 +14,7 @@ pub fn mix(g: &Mix, x: &[f32], mixed: &mut [f32], shares: &mut [f32]) {
     assert!(g.fault().is_none(), "{g:?}: {}", g.fault().unwrap_or_default());
     let (isa, len) = (Isa::current(), g.image_len());
     let image = |i: usize| &x[i * len..][..len];
-    threads::chunks2((mixed, len), (shares, 1), |i, mixed, share| {
+    threads::each((cut(mixed, len), cut(shares, 1)), |i, (mixed, share)| {
         let (x, partner, mixture) = (image(i), image(g.images() - 1 - i), g.mixture(i));
         share[0] = mixture.share;
         let Some(pasted) = mixture.pasted else {

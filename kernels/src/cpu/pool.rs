@@ -4,14 +4,14 @@ use super::finish::{Finish, FinishVector};
 use super::isa::Isa;
 use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::Pool2d;
-use crate::threads;
+use crate::threads::{self, cut};
 
 /// y = the window's maximum, code = its place in the window (row-major); the first of equals, and
 /// a NaN replaces what was taken before it: [N, H, W, C] -> [N, H', W', C]
 pub fn max_pool2d_forward(g: &Pool2d, x: &[f32], y: &mut [f32], codes: &mut [u8]) {
     let isa = Isa::current();
     let len = g.out_image_len().max(1);
-    threads::chunks2((y, len), (codes, len), |n, y, codes| {
+    threads::each((cut(y, len), cut(codes, len)), |n, (y, codes)| {
         isa.run(Forward { g, x: &x[n * g.image_len()..][..g.image_len()], y, codes });
     });
 }

@@ -7,7 +7,7 @@ use super::handover::HandOver;
 use super::isa::Isa;
 use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::Sgd;
-use crate::threads;
+use crate::threads::{self, cut};
 
 /// Velocities up to this are set to 0: they would only go on into the denormal numbers, which
 /// processors are slow with.
@@ -30,7 +30,8 @@ pub fn sgd(
     }
     let isa = Isa::current();
     let all = values.len();
-    threads::chunks2((values, TASK_LEN), (velocities, TASK_LEN), |task, values, velocities| {
+    let outputs = (cut(values, TASK_LEN), cut(velocities, TASK_LEN));
+    threads::each(outputs, |task, (values, velocities)| {
         let gradients = &gradients[task * TASK_LEN..][..values.len()];
         let (scale, len) = (summary[3], values.len());
         let mut update = |part: Range<usize>, decay| {

@@ -4,7 +4,7 @@
 use super::cross_entropy::{TASK_ROWS, check_labels, softmax_row, summarize};
 use super::math::ln;
 use crate::geometry::CrossEntropy;
-use crate::threads;
+use crate::threads::{self, cut};
 
 /// losses = - the sum over k of target\[k\] ln softmax(logits)\[k\]; summary = (mean loss, hits, 0,
 /// 0), hits by the labels: [N, K] [N, K] \[N\] -> [N, K] \[N\] \[4\]
@@ -23,24 +23,20 @@ pub fn soft_cross_entropy_forward(
     check_labels(g, labels);
     let classes = g.classes();
     let len = (TASK_ROWS * classes).max(1);
-    threads::chunks2(
-        (probabilities, len),
-        (&mut *losses, TASK_ROWS),
-        |task, probabilities, losses| {
-            let first = task * len;
-            let inputs = logits[first..].chunks(classes).zip(targets[first..].chunks(classes));
-            let outputs = probabilities.chunks_mut(classes).zip(losses);
-            for ((logits, targets), (probabilities, loss)) in inputs.zip(outputs) {
-                let (max, sum) = softmax_row(logits, probabilities);
-                let surprise = |logit: f32| ln(sum) - (f64::from(logit) - max);
-                let terms = logits.iter().zip(targets).filter(|(_, target)| **target != 0.0);
-                let add = |sum, (&logit, &target): (&f32, &f32)| {
-                    sum + f64::from(target) * surprise(logit)
-                };
-                *loss = terms.fold(0.0, add) as f32;
-            }
-        },
-    );
+    let outputs = (cut(probabilities, len), cut(losses, TASK_ROWS));
+    threads::each(outputs, |task, (probabilities, losses)| {
+        let first = task * len;
+        let inputs = logits[first..].chunks(classes).zip(targets[first..].chunks(classes));
+        let outputs = probabilities.chunks_mut(classes).zip(losses);
+        for ((logits, targets), (probabilities, loss)) in inputs.zip(outputs) {
+            let (max, sum) = softmax_row(logits, probabilities);
+            let surprise = |logit: f32| ln(sum) - (f64::from(logit) - max);
+            let terms = logits.iter().zip(targets).filter(|(_, target)| **target != 0.0);
+            let add =
+                |sum, (&logit, &target): (&f32, &f32)| sum + f64::from(target) * surprise(logit);
+            *loss = terms.fold(0.0, add) as f32;
+        }
+    });
     summarize(g, logits, labels, losses, summary);
 }
 

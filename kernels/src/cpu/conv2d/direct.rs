@@ -8,9 +8,9 @@
 
 use std::ops::Range;
 
-use super::WeightSums;
 use super::frame::Frame;
 use super::pairs::{self, Pairs};
+use super::{Sums, WeightSums};
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::{Isa, tile_rows_limit};
 use crate::cpu::panels::{Panels, PanelsView};
@@ -171,7 +171,7 @@ impl Direct {
     }
 
     /// A chain through the pixels of the images.
-    fn weight_gradient(&self, dy: &[f32], WeightSums { x, sums, begin }: WeightSums) {
+    fn weight_gradient(&self, dy: &[f32], (x, Sums { sums, begin }): WeightSums) {
         let g = &self.g;
         let (row_len, run_len) =
             (self.padded.outer[1] * g.in_channels(), g.kernel_width() * g.in_channels());

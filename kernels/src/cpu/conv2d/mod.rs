@@ -12,6 +12,7 @@ mod frequency;
 mod pairs;
 mod pooled;
 mod single;
+mod tasks;
 mod tiles;
 mod transform;
 mod weights;
@@ -24,9 +25,10 @@ use super::isa::{Isa, direct_only};
 use super::panels::{Panels, PanelsView};
 use super::scratch::Scratch;
 use super::simd::LANES;
-use crate::geometry::{Conv2d, Pool2d, shard_len};
-use crate::threads;
+use crate::geometry::{Conv2d, Pool2d, SHARD};
+use crate::threads::{self, cut};
 use direct::Direct;
+pub(super) use tasks::Tasks;
 use winograd::Winograd;
 
 /// How a convolution is computed.
@@ -68,14 +70,15 @@ pub fn algorithm(g: &Conv2d) -> Algorithm {
 const TASKS: usize = 4;
 
 /// What the weight gradient of some images is summed up in.
-pub(super) struct WeightSums<'a> {
-    /// The images.
-    pub x: &'a [f32],
-    /// Those of [`Convolution::weight_gradient`], or as many.
+pub(super) struct Sums<'a> {
+    /// As many numbers as [`Convolution::few_at_a_time`] gives.
     pub sums: &'a mut [f32],
     /// Whether the sums begin with these images, from 0, and do not go on from what is there.
     pub begin: bool,
 }
+
+/// Images, and what their weight gradient is summed up in.
+pub(super) type WeightSums<'a> = (&'a [f32], Sums<'a>);
 
 /// A convolution of a few images at a time, inside a task.
 #[derive(Clone, Copy)]
@@ -133,9 +136,9 @@ impl Convolution {
     }
 
     /// How many images a task of a batch of so many takes: fewer than at once where the batch is
-    /// small.
+    /// small. Which images a task takes changes no sum, so their number may depend on the workers'.
     pub fn images_of_batch(&self, batch: usize) -> usize {
-        self.images_at_once().min(batch / TASKS).max(1)
+        self.images_at_once().min(batch / TASKS.max(threads::count_here())).max(1)
     }
 
     /// Height, width and channels of an output image.
@@ -210,23 +213,36 @@ impl Convolution {
         }
     }
 
-    /// The weight gradient of a shard. `body` is given the numbers that [`Convolution::backward`] sums
-    /// up for it: the gradient itself or, at frequencies, more than that. They have no values yet, so the
-    /// first images must begin them.
-    pub fn weight_gradient(&self, dw: &mut [f32], body: impl FnOnce(&mut [f32])) {
-        match self {
-            Convolution::Direct(_) => body(dw),
-            Convolution::Winograd(winograd) => {
+    /// Calls `body` for a few of the images `all` at a time. If `dw` is there, `all` are a shard, whose
+    /// weight gradient it becomes: `body` is given what [`Convolution::backward`] adds up for it, the
+    /// gradient itself or, at frequencies, more numbers than that.
+    pub fn few_at_a_time(
+        &self,
+        all: Range<usize>,
+        dw: Option<&mut [f32]>,
+        mut body: impl FnMut(Range<usize>, Option<Sums>),
+    ) {
+        let at_once = self.images_at_once();
+        let mut few = |mut sums: Option<&mut [f32]>| {
+            for first in all.clone().step_by(at_once) {
+                let begin = first == all.start;
+                let sums = sums.as_deref_mut().map(|sums| Sums { sums, begin });
+                body(first..all.end.min(first + at_once), sums);
+            }
+        };
+        match (self, dw) {
+            (Convolution::Winograd(winograd), Some(dw)) => {
                 let mut sums = Scratch::new(winograd.sums_len());
                 let mut sums = sums.write();
-                body(&mut sums);
+                few(Some(&mut sums));
                 winograd.finish(&sums, dw);
             }
+            (_, dw) => few(dw),
         }
     }
 
-    /// The gradients of some images: that of the weights is summed up, that of the input written,
-    /// from `(weights, dx)`.
+    /// The gradients of some images, as far as they are wanted: that of the weights is summed up, that
+    /// of the input written, from `(weights, dx)`.
     pub fn backward(
         &self,
         dy: &[f32],
@@ -234,6 +250,7 @@ impl Convolution {
         dx: Option<(&PanelsView, &mut [f32])>,
     ) {
         match self {
+            _ if sums.is_none() && dx.is_none() => {}
             Convolution::Direct(direct) => direct.backward(dy, sums, dx),
             Convolution::Winograd(winograd) => {
                 winograd.backward(dy, sums, dx.map(|(weights, dx)| (weights.data, dx)));
@@ -270,33 +287,16 @@ pub fn conv2d_backward_input(g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) 
 
 /// dw from x and dy: one chain through each shard, shards merged by the tree.
 pub fn conv2d_backward_weight(g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32]) {
-    let convolution = Convolution::new(Isa::current(), g);
-    let images = convolution.images_at_once();
-    by_shards(g.images(), dw, |shard, dw| {
-        let x = &x[shard.start * g.image_len()..shard.end * g.image_len()];
-        let dy = &dy[shard.start * g.out_image_len()..shard.end * g.out_image_len()];
-        let few = x.chunks(images * g.image_len()).zip(dy.chunks(images * g.out_image_len()));
-        convolution.weight_gradient(dw, |sums| {
-            for (i, (x, dy)) in few.enumerate() {
-                let sums = WeightSums { x, sums, begin: i == 0 };
-                convolution.backward(dy, Some(sums), None);
-            }
+    let isa = Isa::current();
+    let convolution = Convolution::new(isa, g);
+    let no_outputs = cut(&mut [0.0f32; 0], SHARD);
+    Tasks::of_shards(g.images()).gradients(isa, dw, no_outputs, |images, dw, _| {
+        convolution.few_at_a_time(images, dw, |images, sums| {
+            let x = &x[images.start * g.image_len()..images.end * g.image_len()];
+            let dy = &dy[images.start * g.out_image_len()..images.end * g.out_image_len()];
+            convolution.backward(dy, sums.map(|sums| (x, sums)), None);
         });
     });
-}
-
-/// Sums over a batch of `images`: `task` writes each shard's, and the tree merges them to `sum`.
-fn by_shards(images: usize, sum: &mut [f32], task: impl Fn(Range<usize>, &mut [f32]) + Sync) {
-    let len = shard_len(images);
-    if images <= len {
-        return task(0..images, sum);
-    }
-    let mut parts = Scratch::new(images.div_ceil(len) * sum.len());
-    let mut parts = parts.write();
-    threads::chunks(&mut parts, sum.len(), |shard, part| {
-        task(shard * len..((shard + 1) * len).min(images), part);
-    });
-    super::reduce::tree_of_slices(Isa::current(), &parts, sum.len(), sum);
 }
 
 #[cfg(test)]

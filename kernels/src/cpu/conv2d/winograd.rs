@@ -13,7 +13,6 @@
 
 use std::ops::Range;
 
-use super::WeightSums;
 use super::forms::{Five, Form, Four, Six, Two};
 use super::frequency::{GradientProducts, Products};
 use super::pooled::ToPooled;
@@ -21,6 +20,7 @@ use super::single::{self, SingleTile};
 use super::tiles::{FromFrequencies, Images, Spectrum, Tiling, ToFrequencies};
 use super::transform::through;
 use super::weights::{self, WeightGradient};
+use super::{Sums, WeightSums};
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::{Isa, tile_rows_limit};
 use crate::cpu::panels::{Panels, PanelsView, panel_width};
@@ -299,7 +299,7 @@ impl Winograd {
         }));
         let mut v = Scratch::new(inputs.len());
         let mut v = v.write();
-        if let Some(WeightSums { x, sums, begin }) = sums {
+        if let Some((x, Sums { sums, begin })) = sums {
             self.isa.run(through::<F::Input, _, T, T>(ToFrequencies {
                 tiling: self.tiling,
                 images: x,

@@ -23,16 +23,15 @@ use std::ops::Range;
 use crate::cpu::batch_norm::{
     FACTORS, InputGradient, MaskedGradients, Normalise, gradient_factors, multiply, statistics,
 };
-use crate::cpu::conv_pool::{Stage, bias_gradient};
-use crate::cpu::conv2d::{Convolution, WeightSums};
+use crate::cpu::conv_pool::{ImagesOut, Stage, bias_gradient};
+use crate::cpu::conv2d::{Convolution, Tasks};
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::Isa;
 use crate::cpu::moments::ImageMoments;
 use crate::cpu::panels::PanelsView;
-use crate::cpu::reduce::tree_of_slices;
 use crate::cpu::scratch::Scratch;
 use crate::geometry::{ConvBlock, shard_len};
-use crate::threads;
+use crate::threads::{self, cut};
 use thin::{ThinSums, thin_weight_gradient};
 
 /// z, its statistics, y and codes from x; the running statistics move.
@@ -70,7 +69,8 @@ pub fn conv_block_forward(
     let (scale, z) = (&*scale, &*z);
     let (len, out_len) = (g.second.conv.image_len(), stage.pool.out_image_len());
     let images = stage.conv.images_of_batch(g.first.images());
-    threads::chunks2((y, images * out_len), (codes, images * out_len), |task, y, codes| {
+    let outputs = (cut(y, images * out_len), cut(codes, images * out_len));
+    threads::each(outputs, |task, (y, codes)| {
         let (start, count) = (task * images, y.len() / out_len);
         let mut a = Scratch::new(count * len);
         let mut a = a.write();
@@ -102,24 +102,19 @@ impl First<'_> {
         let out_len = g.out_image_len();
         let images = self.conv.images_of_batch(g.images());
         let few = images * channels;
-        threads::chunks3(
-            (z, images * out_len),
-            (&mut means, few),
-            (&mut squares, few),
-            |task, z, means, squares| {
-                let range = task * images..task * images + means.len() / channels;
-                let len = if self.g.is_thin() { range.len() * out_len } else { 0 };
-                let mut scratch = Scratch::new(len);
-                let mut scratch = scratch.write();
-                let z = if self.g.is_thin() { &mut *scratch } else { z };
-                self.convolve(range, z);
-                let moments =
-                    means.chunks_exact_mut(channels).zip(squares.chunks_exact_mut(channels));
-                for (image, (means, squares)) in z.chunks_exact_mut(out_len).zip(moments) {
-                    self.isa.run(ImageMoments { image, means, squares });
-                }
-            },
-        );
+        let outputs = (cut(z, images * out_len), cut(&mut means, few), cut(&mut squares, few));
+        threads::each(outputs, |task, (z, means, squares)| {
+            let range = task * images..task * images + means.len() / channels;
+            let len = if self.g.is_thin() { range.len() * out_len } else { 0 };
+            let mut scratch = Scratch::new(len);
+            let mut scratch = scratch.write();
+            let z = if self.g.is_thin() { &mut *scratch } else { z };
+            self.convolve(range, z);
+            let moments = means.chunks_exact_mut(channels).zip(squares.chunks_exact_mut(channels));
+            for (image, (means, squares)) in z.chunks_exact_mut(out_len).zip(moments) {
+                self.isa.run(ImageMoments { image, means, squares });
+            }
+        });
         statistics(self.isa, &self.g.norm(), [&means, &squares], batch, running);
     }
 
@@ -184,7 +179,7 @@ pub fn conv_block_backward(
     let first = First { isa, g, conv, weights, x, bias: bias1 };
     let norm = Norm { mean, inverse_deviation, scale: &scale, beta };
     let second = Second { isa, g, dy, codes, z, first: &first, norm };
-    let mut left = Scratch::new(images.div_ceil(shard_len(images)) * second.left_len());
+    let mut left = Scratch::new(second.left_len(images));
     let mut left = left.write();
     second.gradients(w2, &mut left, [&mut sums, &mut xhat_sums], dw2, dbias2);
 
@@ -221,16 +216,16 @@ struct Second<'a> {
 }
 
 impl Second<'_> {
-    /// What a shard leaves for round 2: dn of its images or, in a thin block, the sums of
+    /// What so many images leave for round 2: dn or, in a thin block, for each shard the sums of
     /// [`ThinSums`].
-    fn left_len(&self) -> usize {
+    fn left_len(&self, images: usize) -> usize {
         match self.g.is_thin() {
-            true => ThinSums::len(self.g),
-            false => shard_len(self.g.first.images()) * self.g.second.conv.image_len(),
+            true => images.div_ceil(shard_len(self.g.first.images())) * ThinSums::len(self.g),
+            false => images * self.g.second.conv.image_len(),
         }
     }
 
-    /// What each shard leaves, each image's sums of dn and of dn xhat, dw2 and dbias2.
+    /// What is left for round 2, each image's sums of dn and of dn xhat, dw2 and dbias2.
     fn gradients(
         &self,
         w: &[f32],
@@ -243,71 +238,70 @@ impl Second<'_> {
         let stage = Stage::new(self.isa, g);
         let weights = stage.conv.pack_backward(&g.conv, w);
         let weights = weights.view();
-        let shard_len = shard_len(g.conv.images());
-        let shards = g.conv.images().div_ceil(shard_len);
-        let mut parts = Scratch::new(shards * w.len());
-        let mut parts = parts.write();
-        let mut bias_sums = Scratch::new(g.conv.images() * dbias.len());
+        let (batch, out_channels) = (g.conv.images(), dbias.len());
+        let mut bias_sums = Scratch::new(batch * out_channels);
         let mut bias_sums = bias_sums.write();
-        threads::chunks5(
-            (left, self.left_len()),
-            (sums, shard_len * channels),
-            (xhat_sums, shard_len * channels),
-            (&mut parts, w.len()),
-            (&mut bias_sums, shard_len * dbias.len()),
-            |shard, left, sums, xhat_sums, part, bias_sums| {
-                let out = ShardOut { left, sums, xhat_sums, bias_sums };
-                self.shard(&stage, &weights, shard, out, part);
-            },
+        let tasks = match self.g.is_thin() {
+            true => Tasks::of_shards(batch),
+            false => Tasks::new(batch, stage.conv.images_of_batch(batch)),
+        };
+        let outputs = (
+            cut(left, self.left_len(tasks.images)),
+            cut(sums, tasks.images * channels),
+            cut(xhat_sums, tasks.images * channels),
+            cut(&mut bias_sums, tasks.images * out_channels),
         );
-        tree_of_slices(self.isa, &parts, w.len(), dw);
+        tasks.gradients(self.isa, dw, outputs, |images, dw, out| {
+            let out = out.map(|(left, sums, xhat_sums, bias_sums)| Out {
+                left,
+                sums,
+                xhat_sums,
+                bias_sums,
+            });
+            self.task(&stage, &weights, images, dw, out);
+        });
         bias_gradient(self.isa, &bias_sums, dbias);
     }
 
-    /// Round 1 for the images of a shard.
-    fn shard(
+    /// Round 1 for images `all`, as far as it is wanted: their weight gradient and what is their own.
+    fn task(
         &self,
         stage: &Stage,
         weights: &PanelsView,
-        shard: usize,
-        out: ShardOut,
-        part: &mut [f32],
+        all: Range<usize>,
+        dw: Option<&mut [f32]>,
+        mut out: Option<Out>,
     ) {
-        let (g, channels) = (&self.g.second.conv, self.norm.mean.len());
-        let (len, out_len) = (g.image_len(), stage.pool.out_image_len());
-        let at_once = stage.conv.images_at_once();
-        let mut thin = self.g.is_thin().then(|| ThinSums::new(self.first));
-        let shard_len = shard_len(g.images());
-        let all = shard * shard_len..g.images().min((shard + 1) * shard_len);
-        stage.conv.weight_gradient(part, |weight_sums| {
-            for start in all.clone().step_by(at_once) {
-                let images = start..all.end.min(start + at_once);
-                let here = start - all.start..images.end - all.start;
-                let outputs = images.start * out_len..images.end * out_len;
+        let (g, out_len) = (&self.g.second.conv, stage.pool.out_image_len());
+        let len = g.image_len();
+        let mut thin = (self.g.is_thin() && out.is_some()).then(|| ThinSums::new(self.first));
+        stage.conv.few_at_a_time(all.clone(), dw, |images, weight_sums| {
+            let here = images.start - all.start..images.end - all.start;
+            let outputs = images.start * out_len..images.end * out_len;
+            let dy = (&self.dy[outputs.clone()], &self.codes[outputs]);
+            let mut a = Scratch::new(here.len() * len);
+            let mut a = a.write();
+            self.first.with_z(self.z, images.clone(), |z| {
+                let Norm { mean, scale, beta, .. } = self.norm;
+                self.isa.run(Normalise { x: z, mean, scale, beta, relu: true, y: &mut a });
+                let weight_sums = weight_sums.map(|sums| (&*a, sums));
+                let Some(out) = &mut out else { return stage.backward(dy, weight_sums, None) };
                 let of = |len: usize| here.start * len..here.end * len;
-                let mut a = Scratch::new(here.len() * len);
-                let mut a = a.write();
                 let mut thin_dn = Scratch::new(if thin.is_some() { here.len() * len } else { 0 });
                 let mut thin_dn = thin_dn.write();
                 let dn = if thin.is_some() { &mut *thin_dn } else { &mut out.left[of(len)] };
-                self.first.with_z(self.z, images.clone(), |z| {
-                    let Norm { mean, scale, beta, .. } = self.norm;
-                    self.isa.run(Normalise { x: z, mean, scale, beta, relu: true, y: &mut a });
-                    stage.backward(
-                        (&self.dy[outputs.clone()], &self.codes[outputs]),
-                        WeightSums { x: &a, sums: weight_sums, begin: here.start == 0 },
-                        &mut out.bias_sums[of(g.out_channels())],
-                        Some((weights, &mut *dn)),
-                    );
-                    let sums = [&mut out.sums[of(channels)], &mut out.xhat_sums[of(channels)]];
-                    self.mask_and_sum(z, &mut a, dn, sums);
-                });
+                let bias_sums = &mut out.bias_sums[of(g.out_channels())];
+                let dx = Some((weights, &mut *dn));
+                stage.backward(dy, weight_sums, Some(ImagesOut { bias_sums, dx }));
+                let channels = self.norm.mean.len();
+                let sums = [&mut out.sums[of(channels)], &mut out.xhat_sums[of(channels)]];
+                self.mask_and_sum(z, &mut a, dn, sums);
                 if let Some(thin) = &mut thin {
                     thin.add(images, here.start == 0, [&a, dn]);
                 }
-            }
+            });
         });
-        if let Some(thin) = thin {
+        if let (Some(thin), Some(out)) = (thin, out) {
             thin.write(out.left);
         }
     }
@@ -341,8 +335,8 @@ impl Second<'_> {
     }
 }
 
-/// Where a shard's results go.
-struct ShardOut<'a> {
+/// Where results of some images go, but for the weights' gradient.
+struct Out<'a> {
     left: &'a mut [f32],
     sums: &'a mut [f32],
     xhat_sums: &'a mut [f32],
@@ -363,29 +357,20 @@ fn first_gradients(
     let weights = wanted.then(|| conv.pack_backward(&g.first, w));
     let weights = weights.as_ref().map(|weights| weights.view());
     let (len, out_len) = (g.first.image_len(), g.first.out_image_len());
-    let shard_len = shard_len(g.first.images());
-    let shards = g.first.images().div_ceil(shard_len);
-    let mut parts = Scratch::new(shards * w.len());
-    let mut parts = parts.write();
-    let images = conv.images_at_once();
-    threads::chunks2((dx, shard_len * len), (&mut parts, w.len()), |shard, dx, part| {
-        let end = g.first.images().min((shard + 1) * shard_len);
-        conv.weight_gradient(part, |sums| {
-            for first in (shard * shard_len..end).step_by(images) {
-                let range = first..end.min(first + images);
-                let out = range.start * out_len..range.end * out_len;
-                let mut dz = Scratch::new(out.len());
-                let mut dz = dz.write();
-                isa.run(InputGradient { dy: &dn[out.clone()], x: &z[out], factors, dx: &mut dz });
-                let place = (first - shard * shard_len) * len;
-                let dx = weights
-                    .as_ref()
-                    .map(|weights| (weights, &mut dx[place..place + range.len() * len]));
-                let x = &x[range.start * len..range.end * len];
-                let sums = WeightSums { x, sums, begin: first == shard * shard_len };
-                conv.backward(&dz, Some(sums), dx);
-            }
+    let batch = g.first.images();
+    let tasks = Tasks::new(batch, conv.images_of_batch(batch));
+    let dx = cut(dx, tasks.images * len);
+    tasks.gradients(isa, dw, dx, |all, dw, mut dx| {
+        conv.few_at_a_time(all.clone(), dw, |images, sums| {
+            let out = images.start * out_len..images.end * out_len;
+            let mut dz = Scratch::new(out.len());
+            let mut dz = dz.write();
+            isa.run(InputGradient { dy: &dn[out.clone()], x: &z[out], factors, dx: &mut dz });
+            let here = (images.start - all.start) * len..(images.end - all.start) * len;
+            let dx = weights.as_ref().zip(dx.as_deref_mut());
+            let dx = dx.map(|(weights, dx)| (weights, &mut dx[here]));
+            let x = &x[images.start * len..images.end * len];
+            conv.backward(&dz, sums.map(|sums| (x, sums)), dx);
         });
     });
-    tree_of_slices(isa, &parts, w.len(), dw);
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::First;
 use crate::cpu::batch_norm::FACTORS;
-use crate::cpu::conv2d::WeightSums;
+use crate::cpu::conv2d::Sums;
 use crate::cpu::isa::Isa;
 use crate::cpu::reduce::tree_of_slices;
 use crate::cpu::scratch::Scratch;
@@ -40,8 +40,9 @@ impl<'a> ThinSums<'a> {
     pub fn add(&mut self, images: Range<usize>, begin: bool, [xhat, dn]: [&[f32]; 2]) {
         let conv = &self.first.conv;
         let x = self.first.inputs(images);
-        conv.backward(dn, Some(WeightSums { x, sums: &mut self.of_dn.write(), begin }), None);
-        conv.backward(xhat, Some(WeightSums { x, sums: &mut self.of_xhat.write(), begin }), None);
+        for (sums, factor) in [(&mut self.of_dn, dn), (&mut self.of_xhat, xhat)] {
+            conv.backward(factor, Some((x, Sums { sums: &mut sums.write(), begin })), None);
+        }
         add_patches(&self.first.g.first, x, &mut self.patches);
     }
 

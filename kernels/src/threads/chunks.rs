@@ -1,0 +1,203 @@
+//! Loops over slices that are cut into chunks: task i writes chunk i of each.
+
+use std::marker::PhantomData;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::share;
+
+/// Calls `task(i, chunk)` for the consecutive chunks of `length` elements of `out`.
+pub fn chunks<T: Send>(out: &mut [T], length: usize, task: impl Fn(usize, &mut [T]) + Sync) {
+    each(cut(out, length), task);
+}
+
+/// Calls `task(i, chunk)` for every chunk of `outputs`: one of [`cut`], or a tuple of such, whose
+/// chunks come as a tuple. A slice that is empty, because nobody wants it, has an empty chunk wherever
+/// the others have one.
+///
+/// # Panics
+/// If the outputs do not all fall into the same number of chunks.
+pub(crate) fn each<O: Outputs>(outputs: O, task: impl Fn(usize, O::Chunk) + Sync) {
+    // SAFETY: `share` calls each `i` once.
+    share(outputs.checked_count(), |i| task(i, unsafe { outputs.take(i) }));
+}
+
+/// Two loops at once, as by [`each`] with either outputs and task. The tasks of the first loop, which
+/// should be the longer ones, are spread among those of the second.
+///
+/// # Panics
+/// If the outputs of a loop do not all fall into the same number of chunks.
+pub(crate) fn both<A: Outputs, B: Outputs>(
+    (first, first_task): (A, impl Fn(usize, A::Chunk) + Sync),
+    (second, second_task): (B, impl Fn(usize, B::Chunk) + Sync),
+) {
+    let firsts = first.checked_count();
+    let count = firsts + second.checked_count();
+    // How many of the calls before `i` are the first loop's: 0, 1, ... and each at most once.
+    let before = |i: usize| (i * firsts).div_ceil(count);
+    share(count, |i| {
+        let place = before(i);
+        if before(i + 1) > place {
+            // SAFETY: `share` calls each `i` once, and the next one of the first loop has a place more.
+            first_task(place, unsafe { first.take(place) });
+        } else {
+            // SAFETY: as above, and the places of the second loop are all the others in turn.
+            second_task(i - place, unsafe { second.take(i - place) });
+        }
+    });
+}
+
+/// Whether `test` holds for every chunk: an order-free question, so any schedule may answer it.
+pub(crate) fn all_chunks<T: Sync>(
+    data: &[T],
+    length: usize,
+    test: impl Fn(&[T]) -> bool + Sync,
+) -> bool {
+    assert!(length > 0, "chunks of no length");
+    let holds = AtomicBool::new(true);
+    share(data.len().div_ceil(length), |i| {
+        let chunk = &data[i * length..data.len().min((i + 1) * length)];
+        if !test(chunk) {
+            holds.store(false, Ordering::Relaxed);
+        }
+    });
+    holds.into_inner()
+}
+
+/// `slice` in chunks of `length` elements.
+pub(crate) fn cut<T>(slice: &mut [T], length: usize) -> Chunks<'_, T> {
+    assert!(length > 0, "chunks of no length");
+    Chunks { start: slice.as_mut_ptr(), len: slice.len(), length, slice: PhantomData }
+}
+
+/// The chunks of a slice, each of which is taken once by whichever thread.
+pub(crate) struct Chunks<'a, T> {
+    start: *mut T,
+    len: usize,
+    length: usize,
+    slice: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it hands out parts of a `&mut [T]` that do not overlap, which may be sent if `T` may.
+unsafe impl<T: Send> Sync for Chunks<'_, T> {}
+
+/// What the tasks of a loop write.
+pub(crate) trait Outputs: Sync {
+    /// What one task writes.
+    type Chunk;
+
+    /// How many chunks there are.
+    fn count(&self) -> usize;
+
+    /// Whether this falls into `count` chunks; nothing falls into as many empty ones.
+    fn falls_into(&self, count: usize) -> bool;
+
+    /// Chunk `i`, which is empty where there is nothing.
+    ///
+    /// # Safety
+    /// Nobody may take the same one twice.
+    ///
+    /// # Panics
+    /// If there is something, and no such chunk of it.
+    unsafe fn take(&self, i: usize) -> Self::Chunk;
+
+    /// How many chunks all of them have.
+    fn checked_count(&self) -> usize {
+        let count = self.count();
+        assert!(self.falls_into(count), "chunks of unequal number");
+        count
+    }
+}
+
+impl<'a, T: Send> Outputs for Chunks<'a, T> {
+    type Chunk = &'a mut [T];
+
+    fn count(&self) -> usize {
+        self.len.div_ceil(self.length)
+    }
+
+    fn falls_into(&self, count: usize) -> bool {
+        self.len == 0 || self.count() == count
+    }
+
+    unsafe fn take(&self, i: usize) -> &'a mut [T] {
+        if self.len == 0 {
+            return &mut [];
+        }
+        assert!(i < self.count(), "chunk {i} of {}", self.count());
+        let start = i * self.length;
+        let len = self.length.min(self.len - start);
+        // SAFETY: inside the slice, as just checked, and nobody else's, as the caller promises.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(start), len) }
+    }
+}
+
+macro_rules! tuples_of_outputs {
+    ($(($($O:ident $o:ident),+))+) => {
+        $(impl<$($O: Outputs),+> Outputs for ($($O,)+) {
+            type Chunk = ($($O::Chunk,)+);
+
+            fn count(&self) -> usize {
+                let ($($o,)+) = self;
+                [$($o.count()),+].into_iter().max().unwrap_or(0)
+            }
+
+            fn falls_into(&self, count: usize) -> bool {
+                let ($($o,)+) = self;
+                true $(&& $o.falls_into(count))+
+            }
+
+            unsafe fn take(&self, i: usize) -> Self::Chunk {
+                let ($($o,)+) = self;
+                // SAFETY: as the caller promises.
+                unsafe { ($($o.take(i),)+) }
+            }
+        })+
+    };
+}
+
+tuples_of_outputs! {
+    (A a, B b)
+    (A a, B b, C c)
+    (A a, B b, C c, D d)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An output that nobody wants has no numbers, and a chunk wherever the others have one.
+    #[test]
+    fn an_empty_output_has_empty_chunks() {
+        let (mut nothing, mut numbers) = ([0; 0], [0; 10]);
+        each((cut(&mut nothing, 7), cut(&mut numbers, 4)), |i, (nothing, numbers)| {
+            assert!(nothing.is_empty());
+            numbers.fill(i as i32);
+        });
+        assert_eq!(numbers, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]);
+    }
+
+    #[test]
+    #[should_panic(expected = "chunks of unequal number")]
+    fn outputs_of_one_loop_have_as_many_chunks() {
+        let (mut a, mut b, mut c) = ([0; 10], [0; 10], [0; 10]);
+        each((cut(&mut a, 4), cut(&mut b, 4), cut(&mut c, 5)), |_, _| {});
+    }
+
+    #[test]
+    fn two_loops_at_once_do_what_each_does_alone() {
+        for threads in 1..=3 {
+            let (mut a, mut b, mut c) = ([0; 10], [0; 3], [0; 5]);
+            super::super::Workers::new(threads).unwrap().run(|| {
+                both(
+                    ((cut(&mut a, 4), cut(&mut b, 1)), |i, (a, b): (&mut [_], &mut [_])| {
+                        a.fill(i);
+                        b.fill(10 + i);
+                    }),
+                    (cut(&mut c, 1), |i, c: &mut [_]| c.fill(20 + i)),
+                );
+            });
+            assert_eq!(a, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]);
+            assert_eq!((b, c), ([10, 11, 12], [20, 21, 22, 23, 24]));
+        }
+    }
+}
