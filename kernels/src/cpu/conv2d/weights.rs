@@ -38,69 +38,63 @@ struct Weights<'a> {
     turn: bool,
 }
 
-/// A task each for 16 rows of a panel: many layers have few panels.
+/// A task each for 16 rows of 16 columns.
 fn pack<L: Line<3, T>, const T: usize>(isa: Isa, weights: Weights) -> Panels {
     let Weights { w, depth, columns, .. } = weights;
     assert_eq!(w.len(), 9 * depth * columns, "the weights' size");
     assert!(depth.is_multiple_of(LANES) && columns.is_multiple_of(LANES), "blocks of 16");
     Panels::fill_all(isa, T * T * depth, columns, |width, panels| {
         let panels = Shared::new(panels);
-        let blocks = depth / LANES;
-        threads::share(columns.div_ceil(width) * blocks, |task| {
-            let (panel, row) = (task / blocks, task % blocks * LANES);
-            isa.run(through::<L, _, 3, T>(PackRows { weights, panel, row, width, panels }));
+        let (blocks, across) = (depth / LANES, width / LANES);
+        threads::share(columns.div_ceil(width) * blocks * across, |task| {
+            let row = task / across % blocks * LANES;
+            let column = (task / across / blocks * across + task % across) * LANES;
+            isa.run(through::<L, _, 3, T>(PackBlock { weights, row, column, width, panels }));
         });
     })
 }
 
-/// Rows `row..row + 16` of a panel at all frequencies.
-struct PackRows<'a> {
+/// Rows `row..row + 16` and columns `column..column + 16` of the panels, at all frequencies.
+struct PackBlock<'a> {
     weights: Weights<'a>,
-    panel: usize,
     row: usize,
+    column: usize,
     width: usize,
     /// [panel][frequency][depth][width]
     panels: Shared<'a>,
 }
 
-impl<L: Line<3, T>, const T: usize> Kernel for Through<PackRows<'_>, L, 3, T> {
+impl<L: Line<3, T>, const T: usize> Kernel for Through<PackBlock<'_>, L, 3, T> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let PackRows { weights, panel, row, width, panels } = self.kernel;
+        let PackBlock { weights, row, column, width, panels } = self.kernel;
         let Weights { w, depth, columns, turn } = weights;
         let frequency = depth * width;
         // SAFETY: the last line ends it.
         let out = unsafe { HandOver::of(columns.div_ceil(width) * T * T * frequency) };
-        let mut turned = [[0.0; LANES * LANES]; 9];
-        for v in (0..width).step_by(LANES) {
-            let column = panel * width + v;
-            let is_there = column < columns;
-            if is_there && turn {
-                weights.turn_block(s, row, column, &mut turned);
-            }
-            for k in 0..LANES {
-                let at = panel * T * T * frequency + (row + k) * width + v;
-                let end = at + (T * T - 1) * frequency + LANES;
-                let to = Square {
-                    start: panels.start_of(at..end),
-                    row: T * frequency,
-                    column: frequency,
-                };
-                // SAFETY: the panel has a vector there at each frequency, as `start_of` checked, and
-                // nobody else writes these rows of it. Every tap has row `row + k` and 16 columns
-                // from `column` on, by the weights' size; in the turned block it is row k.
-                unsafe {
-                    if !is_there {
-                        (0..T * T).for_each(|i| out.store(s, to.at(0, i), s.splat(0.0)));
-                        continue;
-                    }
-                    let (from, tap) = if turn {
-                        (turned.as_ptr().cast::<f32>().add(k * LANES), LANES * LANES)
-                    } else {
-                        (w.as_ptr().add((row + k) * columns + column), depth * columns)
-                    };
+        let is_there = column < columns;
+        let turned;
+        let (from, row_step, tap) = if turn && is_there {
+            turned = weights.turned(s, row, column);
+            (turned.as_flattened(), LANES, LANES * LANES)
+        } else {
+            (&w[(row * columns + column).min(w.len())..], columns, depth * columns)
+        };
+        for k in 0..LANES {
+            let at = column / width * T * T * frequency + (row + k) * width + column % width;
+            let end = at + (T * T - 1) * frequency + LANES;
+            let to =
+                Square { start: panels.start_of(at..end), row: T * frequency, column: frequency };
+            // SAFETY: the panel has a vector there at each frequency, as `start_of` checked, and
+            // nobody else writes these. Every tap has row `row + k` and 16 columns from `column` on,
+            // by the weights' size; in the turned block it is row k.
+            unsafe {
+                if is_there {
+                    let from = from.as_ptr().add(k * row_step);
                     both_ways::<L, S, 3, T>(s, Square::read_only(from, 3 * tap, tap), to, out);
+                } else {
+                    (0..T * T).for_each(|i| out.store(s, to.at(0, i), s.splat(0.0)));
                 }
             }
         }
@@ -112,14 +106,9 @@ impl Weights<'_> {
     /// Sixteen rows from `row` on of sixteen columns from `column` on, a tap each, out of weights that
     /// lie the other way around.
     #[inline(always)]
-    fn turn_block<S: Simd>(
-        &self,
-        s: S,
-        row: usize,
-        column: usize,
-        to: &mut [[f32; LANES * LANES]; 9],
-    ) {
-        for (tap, to) in to.iter_mut().enumerate() {
+    fn turned<S: Simd>(&self, s: S, row: usize, column: usize) -> [[f32; LANES * LANES]; 9] {
+        let mut turned = [[0.0; LANES * LANES]; 9];
+        for (tap, to) in turned.iter_mut().enumerate() {
             let mut rows = [s.splat(0.0); LANES];
             for (i, lanes) in rows.iter_mut().enumerate() {
                 *lanes =
@@ -129,6 +118,7 @@ impl Weights<'_> {
                 s.store_slice(to, lanes);
             }
         }
+        turned
     }
 }
 
