@@ -4,7 +4,9 @@
 //! is in the cache; these few numbers are merged in f64; a second pass normalises. Backward: the
 //! same with the two sums that dgamma and dbeta are, and dx.
 
-use super::channels::{ChannelBlock, channel_blocks, load_channels, store_channels, totals};
+use super::channels::{
+    ChannelBlock, TASK_CHANNELS, channel_blocks, load_channels, store_channels, totals_of,
+};
 use super::elementwise::{larger, task_rows_len};
 use super::isa::Isa;
 use super::moments::{ImageMoments, MergeMoments};
@@ -52,17 +54,20 @@ pub(super) fn statistics(
 ) {
     let momentum = f64::from(g.momentum);
     let moved = |old: f32, new: f64| (momentum * f64::from(old) + (1.0 - momentum) * new) as f32;
-    isa.run(MergeMoments {
-        g,
-        means,
-        squares,
-        finish: |c: usize, count: f64, batch_mean: f64, batch_squares: f64| {
-            mean[c] = batch_mean as f32;
-            inverse_deviation[c] = self::inverse_deviation(g, batch_squares / count);
-            running_mean[c] = moved(running_mean[c], batch_mean);
+    let batch = (cut(mean, TASK_CHANNELS), cut(inverse_deviation, TASK_CHANNELS));
+    let running = (cut(running_mean, TASK_CHANNELS), cut(running_variance, TASK_CHANNELS));
+    threads::each((batch, running), |task, (batch, running)| {
+        let (mean, inverse_deviation) = batch;
+        let (running_mean, running_variance) = running;
+        let range = task * TASK_CHANNELS..task * TASK_CHANNELS + mean.len();
+        let finish = |i: usize, count: f64, batch_mean: f64, batch_squares: f64| {
+            mean[i] = batch_mean as f32;
+            inverse_deviation[i] = self::inverse_deviation(g, batch_squares / count);
+            running_mean[i] = moved(running_mean[i], batch_mean);
             let unbiased = batch_squares / (count - 1.0).max(1.0);
-            running_variance[c] = moved(running_variance[c], unbiased);
-        },
+            running_variance[i] = moved(running_variance[i], unbiased);
+        };
+        isa.run(MergeMoments { g, range, means, squares, finish });
     });
 }
 
@@ -185,15 +190,16 @@ pub(super) fn gradient_factors(
     let (scale, means) = derived.split_at_mut(channels);
     let (mean_dy, minus_mean_dy_xhat) = means.split_at_mut(channels);
     multiply(gamma, inverse_deviation, scale);
-    totals(isa, sums, channels, |c, totals| {
-        for (i, &total) in totals.iter().enumerate() {
-            (dbeta[c + i], mean_dy[c + i]) = (total as f32, (total / count) as f32);
-        }
-    });
-    totals(isa, xhat_sums, channels, |c, totals| {
-        for (i, &total) in totals.iter().enumerate() {
-            (dgamma[c + i], minus_mean_dy_xhat[c + i]) = (total as f32, -(total / count) as f32);
-        }
+    let gradients = (cut(dgamma, TASK_CHANNELS), cut(dbeta, TASK_CHANNELS));
+    let means = (cut(mean_dy, TASK_CHANNELS), cut(minus_mean_dy_xhat, TASK_CHANNELS));
+    threads::each((gradients, means), |task, ((dgamma, dbeta), (mean_dy, minus_mean_dy_xhat))| {
+        let range = task * TASK_CHANNELS..task * TASK_CHANNELS + dgamma.len();
+        totals_of(isa, sums, channels, range.clone(), |i, total| {
+            (dbeta[i], mean_dy[i]) = (total as f32, (total / count) as f32);
+        });
+        totals_of(isa, xhat_sums, channels, range, |i, total| {
+            (dgamma[i], minus_mean_dy_xhat[i]) = (total as f32, -(total / count) as f32);
+        });
     });
 }
 

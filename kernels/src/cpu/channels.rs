@@ -4,9 +4,12 @@
 //! Vectors run across channels, so a channel's chain is the same on every instruction set, and
 //! nothing is ever added across lanes.
 
+use std::ops::Range;
+
 use super::isa::Isa;
 use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::shard_len;
+use crate::threads;
 
 /// Work on `VECTORS` vectors of neighbouring channels, the first of which is `channel`.
 pub(super) trait ChannelBlock {
@@ -122,26 +125,44 @@ pub(super) fn tree<P: Copy>(
     left_over.map(|level| levels[level]).reduce(|sum, left| merge(left, sum)).unwrap_or(none)
 }
 
-/// Totals over the batch of what each image has summed up, [N, C] -> [C], in f64: `finish(c,
-/// totals)` gets those of channels `c..c + totals.len()`, at most [`LANES`] at a time.
-pub(super) fn totals(isa: Isa, sums: &[f32], channels: usize, finish: impl FnMut(usize, &[f64])) {
-    isa.run(Totals { sums, channels, finish });
+/// Channels whose numbers over a batch a task merges.
+pub(super) const TASK_CHANNELS: usize = 4 * LANES;
+
+/// Totals over the batch of what each image has summed up, [N, C] -> \[C\].
+pub(super) fn totals(isa: Isa, sums: &[f32], out: &mut [f32]) {
+    let channels = out.len();
+    threads::chunks(out, TASK_CHANNELS, |task, out| {
+        let range = task * TASK_CHANNELS..task * TASK_CHANNELS + out.len();
+        totals_of(isa, sums, channels, range, |i, total| out[i] = total as f32);
+    });
+}
+
+/// The totals of channels `range` out of [N, C], in f64: `finish(i, total)` is given that of the i-th.
+pub(super) fn totals_of(
+    isa: Isa,
+    sums: &[f32],
+    channels: usize,
+    range: Range<usize>,
+    finish: impl FnMut(usize, f64),
+) {
+    isa.run(Totals { sums, channels, range, finish });
 }
 
 struct Totals<'a, F> {
     sums: &'a [f32],
     channels: usize,
+    range: Range<usize>,
     finish: F,
 }
 
-impl<F: FnMut(usize, &[f64])> Kernel for Totals<'_, F> {
+impl<F: FnMut(usize, f64)> Kernel for Totals<'_, F> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let channels = self.channels;
         let numbers = shard_len(self.sums.len() / channels.max(1)) * channels;
         let shards = self.sums.len().div_ceil(numbers.max(1));
-        for channel in (0..channels).step_by(LANES) {
+        for channel in self.range.clone().step_by(LANES) {
             // Lanes beyond the last channel sum up whatever lies there, and are cut off.
             let shard_sum = |shard: usize| {
                 let mut sum = [0.0; LANES];
@@ -156,7 +177,9 @@ impl<F: FnMut(usize, &[f64])> Kernel for Totals<'_, F> {
                 add(&mut left, &right);
                 left
             });
-            (self.finish)(channel, &total[..LANES.min(channels - channel)]);
+            for (lane, &total) in total[..LANES.min(self.range.end - channel)].iter().enumerate() {
+                (self.finish)(channel - self.range.start + lane, total);
+            }
         }
     }
 }

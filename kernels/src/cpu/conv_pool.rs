@@ -77,16 +77,7 @@ pub fn conv_pool_backward(
             stage.backward(dy, sums.map(|sums| (x, sums)), out);
         });
     });
-    bias_gradient(isa, &bias_sums, dbias);
-}
-
-/// dbias from the sums of each image: [N, O] -> \[O\]
-pub(super) fn bias_gradient(isa: Isa, bias_sums: &[f32], dbias: &mut [f32]) {
-    totals(isa, bias_sums, dbias.len(), |c, totals| {
-        for (dbias, &total) in dbias[c..].iter_mut().zip(totals) {
-            *dbias = total as f32;
-        }
-    });
+    totals(isa, &bias_sums, dbias);
 }
 
 /// The whole chain on a few images, inside a task.

@@ -54,11 +54,7 @@ pub fn bias_backward(g: &Channels, dy: &[f32], dbias: &mut [f32]) {
         let image = &dy[n * g.image_len()..][..g.image_len()];
         isa.run(PixelSums { image, sums });
     });
-    totals(isa, &sums.read(), g.channels(), |c, totals| {
-        for (dbias, &total) in dbias[c..].iter_mut().zip(totals) {
-            *dbias = total as f32;
-        }
-    });
+    totals(isa, &sums.read(), dbias);
 }
 
 /// y = max(x, 0); NaN stays NaN.

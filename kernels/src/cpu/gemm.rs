@@ -14,6 +14,9 @@ use crate::threads::{self, Shared};
 /// for itself, so that they stay in its core's cache; many rows make up for it.
 const TASK_COLUMNS: usize = 64;
 const TASK_ROWS: usize = 256;
+/// The same where that gives fewer tasks than there are workers: first fewer columns, then fewer rows.
+const FEW_COLUMNS: usize = 32;
+const FEW_ROWS: usize = 64;
 /// Rows of a task where the result is so narrow that tasks differ in their rows alone.
 const NARROW_TASK_ROWS: usize = 32;
 
@@ -83,13 +86,13 @@ fn by_parts(
     product: impl Fn(Range<usize>, Range<usize>, &mut [f32]) + Sync,
 ) {
     let row_len = g.columns();
-    let task_rows = if row_len <= TASK_COLUMNS { NARROW_TASK_ROWS } else { TASK_ROWS };
-    let across = row_len.div_ceil(TASK_COLUMNS);
+    let [task_rows, task_columns] = task_size([g.rows(), row_len]);
+    let across = row_len.div_ceil(task_columns);
     let c = Shared::new(c);
     threads::share(across * g.rows().div_ceil(task_rows), |task| {
         let part_of = |i: usize, size: usize, all: usize| i * size..all.min((i + 1) * size);
         let rows = part_of(task / across, task_rows, g.rows());
-        let columns = part_of(task % across, TASK_COLUMNS, row_len);
+        let columns = part_of(task % across, task_columns, row_len);
         let mut part = Scratch::new(rows.len() * columns.len());
         let mut part = part.write();
         product(rows.clone(), columns.clone(), &mut part);
@@ -99,4 +102,17 @@ fn by_parts(
             unsafe { c.write(start + columns.start..start + columns.end) }.copy_from_slice(part);
         }
     });
+}
+
+/// Rows and columns of a task, for a result of such a size. Each number of the result is one chain
+/// whatever these are.
+fn task_size([rows, columns]: [usize; 2]) -> [usize; 2] {
+    if columns <= TASK_COLUMNS {
+        return [NARROW_TASK_ROWS, TASK_COLUMNS];
+    }
+    let sizes = [[TASK_ROWS, TASK_COLUMNS], [TASK_ROWS, FEW_COLUMNS], [FEW_ROWS, FEW_COLUMNS]];
+    let is_enough = |[task_rows, task_columns]: &[usize; 2]| {
+        rows.div_ceil(*task_rows) * columns.div_ceil(*task_columns) >= threads::count_here()
+    };
+    sizes.into_iter().find(is_enough).unwrap_or([FEW_ROWS, FEW_COLUMNS])
 }

@@ -1,5 +1,7 @@
 //! Means and squared deviations of channels: of each image in f32, of the batch in f64.
 
+use std::ops::Range;
+
 use super::channels::{ChannelBlock, channel_blocks, store_channels, tree, widen};
 use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::{BatchNorm, shard_len};
@@ -71,10 +73,11 @@ impl Moments {
     }
 }
 
-/// Merges the images' moments, [N, C] [N, C], and calls `finish(c, count, mean, squares)` for
-/// every channel.
+/// Merges the images' moments, [N, C] [N, C], of channels `range`, and calls
+/// `finish(i, count, mean, squares)` for the i-th of these.
 pub(super) struct MergeMoments<'a, F> {
     pub g: &'a BatchNorm,
+    pub range: Range<usize>,
     pub means: &'a [f32],
     pub squares: &'a [f32],
     pub finish: F,
@@ -85,14 +88,15 @@ impl<F: FnMut(usize, f64, f64, f64)> Kernel for MergeMoments<'_, F> {
     #[inline(always)]
     fn run<S: Simd>(mut self, s: S) {
         let shards = self.g.images().div_ceil(shard_len(self.g.images()));
-        for channel in (0..self.g.channels()).step_by(LANES) {
+        for channel in self.range.clone().step_by(LANES) {
             let shard = |shard| self.shard(s, shard, channel);
             let all = tree(Moments::NONE, shards, shard, |mut left, right| {
                 left.merge(&right);
                 left
             });
-            for lane in 0..LANES.min(self.g.channels() - channel) {
-                (self.finish)(channel + lane, all.count, all.means[lane], all.squares[lane]);
+            for lane in 0..LANES.min(self.range.end - channel) {
+                let i = channel - self.range.start + lane;
+                (self.finish)(i, all.count, all.means[lane], all.squares[lane]);
             }
         }
     }

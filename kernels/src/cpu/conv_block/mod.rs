@@ -23,7 +23,8 @@ use std::ops::Range;
 use crate::cpu::batch_norm::{
     FACTORS, InputGradient, MaskedGradients, Normalise, gradient_factors, multiply, statistics,
 };
-use crate::cpu::conv_pool::{ImagesOut, Stage, bias_gradient};
+use crate::cpu::channels::totals;
+use crate::cpu::conv_pool::{ImagesOut, Stage};
 use crate::cpu::conv2d::{Convolution, Tasks};
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::Isa;
@@ -260,7 +261,7 @@ impl Second<'_> {
             });
             self.task(&stage, &weights, images, dw, out);
         });
-        bias_gradient(self.isa, &bias_sums, dbias);
+        totals(self.isa, &bias_sums, dbias);
     }
 
     /// Round 1 for images `all`, as far as it is wanted: their weight gradient and what is their own.
