@@ -60,11 +60,11 @@ pub fn conv_pool_backward(
     let channels = dbias.len();
     let mut bias_sums = Scratch::new(images * channels);
     let mut bias_sums = bias_sums.write();
-    let tasks = Tasks::new(images, stage.conv.images_of_batch(images));
+    let tasks = Tasks::new(&stage.conv, &g.conv);
     let bias_chunks = cut(&mut bias_sums, tasks.images * channels);
     let outputs = (cut(dx, tasks.images * len), bias_chunks);
-    tasks.gradients(isa, dw, outputs, |all, dw, mut out| {
-        stage.conv.few_at_a_time(all.clone(), dw, |images, sums| {
+    tasks.gradients(isa, dw, outputs, |all, gradient, mut out| {
+        stage.conv.few_at_a_time(all.clone(), gradient, |images, sums| {
             let place = images.start - all.start..images.end - all.start;
             let of = |len: usize| place.start * len..place.end * len;
             let out = out.as_mut().map(|(dx, bias_sums)| ImagesOut {

@@ -354,7 +354,7 @@ fn check_paths(about: &str, promise: &Promise, call: &Call, isa: Isa, expected: 
     // A pool a test: a worker that waits may take up another test's call, and what is forced on
     // the thread would be forced on that as well.
     thread_local! {
-        static WORKERS: [Workers; 3] = [1, 2, 3].map(|n| Workers::new(n).unwrap());
+        static WORKERS: [Workers; 4] = [1, 2, 3, 8].map(|n| Workers::new(n).unwrap());
     }
     WORKERS.with(|all| check_threads(about, all, call, isa, expected));
 }

@@ -171,7 +171,7 @@ impl Direct {
     }
 
     /// A chain through the pixels of the images.
-    fn weight_gradient(&self, dy: &[f32], (x, Sums { sums, begin }): WeightSums) {
+    fn weight_gradient(&self, dy: &[f32], (x, Sums { sums, begin, .. }): WeightSums) {
         let g = &self.g;
         let (row_len, run_len) =
             (self.padded.outer[1] * g.in_channels(), g.kernel_width() * g.in_channels());

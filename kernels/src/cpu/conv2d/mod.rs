@@ -25,10 +25,10 @@ use super::isa::{Isa, direct_only};
 use super::panels::{Panels, PanelsView};
 use super::scratch::Scratch;
 use super::simd::LANES;
-use crate::geometry::{Conv2d, Pool2d, SHARD};
+use crate::geometry::{Conv2d, Pool2d};
 use crate::threads::{self, cut};
 use direct::Direct;
-pub(super) use tasks::Tasks;
+pub(super) use tasks::{PartOfGradient, Tasks};
 use winograd::Winograd;
 
 /// How a convolution is computed.
@@ -75,6 +75,8 @@ pub(super) struct Sums<'a> {
     pub sums: &'a mut [f32],
     /// Whether the sums begin with these images, from 0, and do not go on from what is there.
     pub begin: bool,
+    /// The input channels whose weights they are for.
+    pub channels: Range<usize>,
 }
 
 /// Images, and what their weight gradient is summed up in.
@@ -213,31 +215,44 @@ impl Convolution {
         }
     }
 
-    /// Calls `body` for a few of the images `all` at a time. If `dw` is there, `all` are a shard, whose
-    /// weight gradient it becomes: `body` is given what [`Convolution::backward`] adds up for it, the
-    /// gradient itself or, at frequencies, more numbers than that.
+    /// The most equal parts, by input channels, that a weight gradient can be computed in.
+    fn most_parts(&self) -> usize {
+        match self {
+            Convolution::Direct(_) => 1,
+            Convolution::Winograd(winograd) => winograd.inputs.channels / LANES,
+        }
+    }
+
+    /// Calls `body` for a few of the images `all` at a time. If `gradient` is there, `all` are a shard,
+    /// whose weight gradient it becomes: `body` is given what [`Convolution::backward`] adds up for it,
+    /// the gradient itself or, at frequencies, more numbers than that.
     pub fn few_at_a_time(
         &self,
         all: Range<usize>,
-        dw: Option<&mut [f32]>,
+        gradient: Option<PartOfGradient>,
         mut body: impl FnMut(Range<usize>, Option<Sums>),
     ) {
         let at_once = self.images_at_once();
-        let mut few = |mut sums: Option<&mut [f32]>| {
+        let mut few = |mut sums: Option<(&mut [f32], Range<usize>)>| {
             for first in all.clone().step_by(at_once) {
                 let begin = first == all.start;
-                let sums = sums.as_deref_mut().map(|sums| Sums { sums, begin });
+                let sums = sums.as_mut().map(|(sums, channels)| Sums {
+                    sums,
+                    begin,
+                    channels: channels.clone(),
+                });
                 body(first..all.end.min(first + at_once), sums);
             }
         };
-        match (self, dw) {
-            (Convolution::Winograd(winograd), Some(dw)) => {
-                let mut sums = Scratch::new(winograd.sums_len());
+        match (self, gradient) {
+            (_, None) => few(None),
+            (Convolution::Direct(_), Some(part)) => few(Some((part.numbers, part.channels))),
+            (Convolution::Winograd(winograd), Some(part)) => {
+                let mut sums = Scratch::new(winograd.sums_len(part.channels.len()));
                 let mut sums = sums.write();
-                few(Some(&mut sums));
-                winograd.finish(&sums, dw);
+                few(Some((&mut sums, part.channels)));
+                winograd.finish(&sums, part.numbers);
             }
-            (_, dw) => few(dw),
         }
     }
 
@@ -289,9 +304,10 @@ pub fn conv2d_backward_input(g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) 
 pub fn conv2d_backward_weight(g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let isa = Isa::current();
     let convolution = Convolution::new(isa, g);
-    let no_outputs = cut(&mut [0.0f32; 0], SHARD);
-    Tasks::of_shards(g.images()).gradients(isa, dw, no_outputs, |images, dw, _| {
-        convolution.few_at_a_time(images, dw, |images, sums| {
+    let tasks = Tasks::new(&convolution, g).of_shards();
+    let no_outputs = cut(&mut [0.0f32; 0], tasks.images);
+    tasks.gradients(isa, dw, no_outputs, |images, gradient, _| {
+        convolution.few_at_a_time(images, gradient, |images, sums| {
             let x = &x[images.start * g.image_len()..images.end * g.image_len()];
             let dy = &dy[images.start * g.out_image_len()..images.end * g.out_image_len()];
             convolution.backward(dy, sums.map(|sums| (x, sums)), None);

@@ -2,34 +2,62 @@
 
 use std::ops::Range;
 
+use super::Convolution;
 use crate::cpu::isa::Isa;
 use crate::cpu::reduce::tree_of_slices;
 use crate::cpu::scratch::Scratch;
-use crate::geometry::shard_len;
+use crate::geometry::{Conv2d, shard_len};
 use crate::threads::{self, Outputs, cut};
 
-/// The tasks of a backward pass: a shard's weight gradient and what belongs to its images alone, their
-/// outputs, are one. But if that leaves workers without any, they are tasks apart, the outputs of fewer
-/// images: then some things are computed twice, with the same bits.
+/// The tasks of a backward pass. A shard's weight gradient and its images' outputs, which is what
+/// belongs to each image alone, are one of them.
+///
+/// But if that leaves workers without any, these are tasks apart, the outputs of fewer images and the
+/// weight gradient of fewer input channels: then some things are computed several times, and each sum
+/// is what it was.
 pub(in crate::cpu) struct Tasks {
     batch: usize,
+    /// Numbers of the weights behind all input channels at a tap.
+    tap_len: usize,
+    /// Input channels.
+    channels: usize,
     /// Whether outputs are tasks apart from weight gradients.
     apart: bool,
+    /// Into how many parts a shard's weight gradient is cut.
+    parts: usize,
     /// Of how many images a task computes outputs.
     pub images: usize,
 }
 
+/// Where a shard's weight gradient goes, as far as it is that of some input channels:
+/// [tap][channel][output channel].
+pub(in crate::cpu) struct PartOfGradient<'a> {
+    pub numbers: &'a mut [f32],
+    pub channels: Range<usize>,
+}
+
 impl Tasks {
-    /// For a batch of `batch` images; outputs are computed of at least `few` images at a time.
-    pub fn new(batch: usize, few: usize) -> Tasks {
-        let shard_len = shard_len(batch);
-        let apart = batch.div_ceil(shard_len) < threads::count_here();
-        Tasks { batch, apart, images: if apart { few } else { shard_len } }
+    /// Those of a convolution of this geometry.
+    pub fn new(convolution: &Convolution, g: &Conv2d) -> Tasks {
+        let (batch, workers) = (g.images(), threads::count_here());
+        let shards = batch.div_ceil(shard_len(batch));
+        let apart = shards < workers;
+        // Half of the workers for the outputs.
+        let wanted = if apart { workers / (2 * shards) } else { 1 };
+        let fits = |parts: &usize| convolution.most_parts().is_multiple_of(*parts);
+        Tasks {
+            batch,
+            tap_len: g.in_channels() * g.out_channels(),
+            channels: g.in_channels(),
+            apart,
+            parts: (1..=wanted).rev().find(fits).unwrap_or(1),
+            images: if apart { convolution.images_of_batch(batch) } else { shard_len(batch) },
+        }
     }
 
     /// The same where outputs are those of whole shards.
-    pub fn of_shards(batch: usize) -> Tasks {
-        Tasks::new(batch, shard_len(batch))
+    pub fn of_shards(self) -> Tasks {
+        Tasks { images: shard_len(self.batch), ..self }
     }
 
     /// Runs them. `task` is given images and where to put their weight gradient and their outputs, of
@@ -40,34 +68,62 @@ impl Tasks {
         isa: Isa,
         dw: &mut [f32],
         outputs: O,
-        task: impl Fn(Range<usize>, Option<&mut [f32]>, Option<O::Chunk>) + Sync,
+        task: impl Fn(Range<usize>, Option<PartOfGradient>, Option<O::Chunk>) + Sync,
     ) {
-        let (shard_len, len) = (shard_len(self.batch), dw.len());
-        let shards = self.batch.div_ceil(shard_len);
-        if shards == 1 {
-            return self.run(cut(dw, len), outputs, task);
+        if self.parts == 1 {
+            return self.sum_up(isa, dw, outputs, task);
         }
-        let mut parts = Scratch::new(shards * len);
-        let mut parts = parts.write();
-        self.run(cut(&mut parts, len), outputs, task);
-        tree_of_slices(isa, &parts, len, dw);
+        let mut by_parts = Scratch::new(dw.len());
+        let mut by_parts = by_parts.write();
+        self.sum_up(isa, &mut by_parts, outputs, task);
+        let (part_len, line_len) = (dw.len() / self.parts, self.tap_len / self.parts);
+        for (i, part) in by_parts.chunks_exact(part_len).enumerate() {
+            for (tap, line) in dw.chunks_exact_mut(self.tap_len).zip(part.chunks_exact(line_len)) {
+                tap[i * line_len..][..line_len].copy_from_slice(line);
+            }
+        }
     }
 
+    /// The same with the parts of `dw` one after the other.
+    fn sum_up<O: Outputs>(
+        &self,
+        isa: Isa,
+        dw: &mut [f32],
+        outputs: O,
+        task: impl Fn(Range<usize>, Option<PartOfGradient>, Option<O::Chunk>) + Sync,
+    ) {
+        let (shards, len) = (self.batch.div_ceil(shard_len(self.batch)), dw.len());
+        if shards == 1 {
+            return self.run(cut(dw, len / self.parts), outputs, task);
+        }
+        let mut sums = Scratch::new(shards * len);
+        let mut sums = sums.write();
+        self.run(cut(&mut sums, len / self.parts), outputs, task);
+        tree_of_slices(isa, &sums, len, dw);
+    }
+
+    /// Calls `task` for all of them. `gradients` has a chunk for each part of each shard.
     fn run<'a, O: Outputs>(
         &self,
-        weights: impl Outputs<Chunk = &'a mut [f32]>,
+        gradients: impl Outputs<Chunk = &'a mut [f32]>,
         outputs: O,
-        task: impl Fn(Range<usize>, Option<&mut [f32]>, Option<O::Chunk>) + Sync,
+        task: impl Fn(Range<usize>, Option<PartOfGradient>, Option<O::Chunk>) + Sync,
     ) {
-        let shard_len = shard_len(self.batch);
-        let range = |i: usize, images: usize| i * images..self.batch.min((i + 1) * images);
+        let images_of = |i: usize, len: usize| i * len..self.batch.min((i + 1) * len);
+        let (shard_len, channels) = (shard_len(self.batch), self.channels / self.parts);
+        let part = |i: usize, numbers| {
+            let first = i % self.parts * channels;
+            PartOfGradient { numbers, channels: first..first + channels }
+        };
         if self.apart {
-            let of_weights = |i, dw| task(range(i, shard_len), Some(dw), None);
-            let of_outputs = |i, out| task(range(i, self.images), None, Some(out));
-            threads::both((weights, of_weights), (outputs, of_outputs));
+            let of_weights = |i: usize, numbers| {
+                task(images_of(i / self.parts, shard_len), Some(part(i, numbers)), None);
+            };
+            let of_outputs = |i, out| task(images_of(i, self.images), None, Some(out));
+            threads::both((gradients, of_weights), (outputs, of_outputs));
         } else {
-            threads::each((weights, outputs), |i, (dw, out)| {
-                task(range(i, shard_len), Some(dw), Some(out));
+            threads::each((gradients, outputs), |i, (numbers, out)| {
+                task(images_of(i, shard_len), Some(part(i, numbers)), Some(out));
             });
         }
     }

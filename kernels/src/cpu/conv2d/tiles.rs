@@ -88,11 +88,24 @@ impl Images {
         Part { outside: [top, left], start: [row, column], size: [height, width] }
     }
 
-    /// Checks that `len` numbers and a spectrum are those of as many images, and the spectrum's
-    /// own size.
+    /// Checks that `len` numbers and a spectrum of all channels are those of as many images, and the
+    /// spectrum's own size.
     pub(super) fn check(self, tiling: Tiling, len: usize, spectrum: Spectrum, frequencies: usize) {
-        assert_eq!(len, spectrum.tiles.div_ceil(tiling.tiles()) * self.len(), "the images' size");
         assert_eq!(spectrum.blocks * LANES, self.channels, "blocks of 16 channels");
+        self.check_some(tiling, len, (0, spectrum), frequencies);
+    }
+
+    /// The same for a spectrum of the channels from a block on.
+    fn check_some(
+        self,
+        tiling: Tiling,
+        len: usize,
+        (first_block, spectrum): (usize, Spectrum),
+        frequencies: usize,
+    ) {
+        assert_eq!(len, spectrum.tiles.div_ceil(tiling.tiles()) * self.len(), "the images' size");
+        let blocks = first_block.saturating_add(spectrum.blocks);
+        assert!(blocks <= self.channels / LANES, "blocks of 16 channels");
         assert_eq!(frequencies, spectrum.len(), "the spectrum's size");
     }
 }
@@ -155,6 +168,8 @@ pub(super) struct ToFrequencies<'a> {
     pub layout: Images,
     /// Whether the images are likely to be far from the caches.
     pub from_memory: bool,
+    /// The block of 16 channels that the spectrum begins with.
+    pub first_block: usize,
     pub spectrum: Spectrum,
     pub to: &'a mut [f32],
 }
@@ -165,8 +180,9 @@ impl<L: Line<FROM, TO>, const FROM: usize, const TO: usize> Kernel
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let ToFrequencies { tiling, images, layout, from_memory, spectrum, to } = self.kernel;
-        layout.check(tiling, images.len(), spectrum, to.len());
+        let ToFrequencies { tiling, images, layout, from_memory, first_block, spectrum, to } =
+            self.kernel;
+        layout.check_some(tiling, images.len(), (first_block, spectrum), to.len());
         assert_eq!(spectrum.frequencies, TO * TO, "the transform's frequencies");
         let (row_len, channels) = (layout.row_len(), layout.channels);
         let step = spectrum.frequency_step();
@@ -174,6 +190,7 @@ impl<L: Line<FROM, TO>, const FROM: usize, const TO: usize> Kernel
             let (image, place) = tiling.place(tile);
             let part = layout.part(place, FROM);
             let start = image * layout.len() + part.start[0] * row_len + part.start[1] * channels;
+            let start = start + first_block * LANES;
             for block in 0..spectrum.blocks {
                 // SAFETY: `part` lies inside its image and `check` made sure that the image is
                 // there, and that the spectrum holds all frequencies of all blocks and tiles.

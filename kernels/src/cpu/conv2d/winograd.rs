@@ -164,9 +164,9 @@ impl Winograd {
         start.saturating_sub(inputs.padding)..(end + 2 - inputs.padding).min(inputs.size[0])
     }
 
-    /// Numbers that a shard sums up for the weight gradient.
-    pub fn sums_len(&self) -> usize {
-        self.tiling.frequencies() * self.inputs.channels * self.outputs.channels
+    /// Numbers that a shard sums up for the weight gradient of so many input channels.
+    pub fn sums_len(&self, channels: usize) -> usize {
+        self.tiling.frequencies() * channels * self.outputs.channels
     }
 
     /// The weights for [`Winograd::forward`].
@@ -242,6 +242,7 @@ impl Winograd {
             images: x,
             layout: self.inputs,
             from_memory: self.from_memory,
+            first_block: 0,
             spectrum: from,
             to: v,
         }));
@@ -294,17 +295,20 @@ impl Winograd {
             images: dy,
             layout: self.outputs,
             from_memory: false,
+            first_block: 0,
             spectrum: outputs,
             to: &mut m,
         }));
-        let mut v = Scratch::new(inputs.len());
-        let mut v = v.write();
-        if let Some((x, Sums { sums, begin })) = sums {
+        if let Some((x, Sums { sums, begin, channels })) = sums {
+            let inputs = Spectrum { blocks: channels.len() / LANES, ..inputs };
+            let mut v = Scratch::new(inputs.len());
+            let mut v = v.write();
             self.isa.run(through::<F::Input, _, T, T>(ToFrequencies {
                 tiling: self.tiling,
                 images: x,
                 layout: self.inputs,
                 from_memory: self.from_memory,
+                first_block: channels.start / LANES,
                 spectrum: inputs,
                 to: &mut v,
             }));
@@ -319,6 +323,8 @@ impl Winograd {
             });
         }
         if let Some((weights, dx)) = dx {
+            let mut v = Scratch::new(inputs.len());
+            let mut v = v.write();
             self.isa.run(Products {
                 left: &m,
                 left_spectrum: outputs,
@@ -359,7 +365,7 @@ impl Winograd {
         let images = output_len / (height * width * self.outputs.channels);
         let spectrum = |channels: usize| Spectrum {
             frequencies: self.tiling.frequencies(),
-            blocks: channels / crate::cpu::simd::LANES,
+            blocks: channels / LANES,
             tiles: images * self.tiling.tiles(),
         };
         (spectrum(self.inputs.channels), spectrum(self.outputs.channels))

@@ -25,7 +25,7 @@ use crate::cpu::batch_norm::{
 };
 use crate::cpu::channels::totals;
 use crate::cpu::conv_pool::{ImagesOut, Stage};
-use crate::cpu::conv2d::{Convolution, Tasks};
+use crate::cpu::conv2d::{Convolution, PartOfGradient, Tasks};
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::Isa;
 use crate::cpu::moments::ImageMoments;
@@ -242,24 +242,22 @@ impl Second<'_> {
         let (batch, out_channels) = (g.conv.images(), dbias.len());
         let mut bias_sums = Scratch::new(batch * out_channels);
         let mut bias_sums = bias_sums.write();
-        let tasks = match self.g.is_thin() {
-            true => Tasks::of_shards(batch),
-            false => Tasks::new(batch, stage.conv.images_of_batch(batch)),
-        };
+        let tasks = Tasks::new(&stage.conv, &g.conv);
+        let tasks = if self.g.is_thin() { tasks.of_shards() } else { tasks };
         let outputs = (
             cut(left, self.left_len(tasks.images)),
             cut(sums, tasks.images * channels),
             cut(xhat_sums, tasks.images * channels),
             cut(&mut bias_sums, tasks.images * out_channels),
         );
-        tasks.gradients(self.isa, dw, outputs, |images, dw, out| {
+        tasks.gradients(self.isa, dw, outputs, |images, gradient, out| {
             let out = out.map(|(left, sums, xhat_sums, bias_sums)| Out {
                 left,
                 sums,
                 xhat_sums,
                 bias_sums,
             });
-            self.task(&stage, &weights, images, dw, out);
+            self.task(&stage, &weights, images, gradient, out);
         });
         totals(self.isa, &bias_sums, dbias);
     }
@@ -270,13 +268,13 @@ impl Second<'_> {
         stage: &Stage,
         weights: &PanelsView,
         all: Range<usize>,
-        dw: Option<&mut [f32]>,
+        gradient: Option<PartOfGradient>,
         mut out: Option<Out>,
     ) {
         let (g, out_len) = (&self.g.second.conv, stage.pool.out_image_len());
         let len = g.image_len();
         let mut thin = (self.g.is_thin() && out.is_some()).then(|| ThinSums::new(self.first));
-        stage.conv.few_at_a_time(all.clone(), dw, |images, weight_sums| {
+        stage.conv.few_at_a_time(all.clone(), gradient, |images, weight_sums| {
             let here = images.start - all.start..images.end - all.start;
             let outputs = images.start * out_len..images.end * out_len;
             let dy = (&self.dy[outputs.clone()], &self.codes[outputs]);
@@ -358,11 +356,10 @@ fn first_gradients(
     let weights = wanted.then(|| conv.pack_backward(&g.first, w));
     let weights = weights.as_ref().map(|weights| weights.view());
     let (len, out_len) = (g.first.image_len(), g.first.out_image_len());
-    let batch = g.first.images();
-    let tasks = Tasks::new(batch, conv.images_of_batch(batch));
+    let tasks = Tasks::new(&conv, &g.first);
     let dx = cut(dx, tasks.images * len);
-    tasks.gradients(isa, dw, dx, |all, dw, mut dx| {
-        conv.few_at_a_time(all.clone(), dw, |images, sums| {
+    tasks.gradients(isa, dw, dx, |all, gradient, mut dx| {
+        conv.few_at_a_time(all.clone(), gradient, |images, sums| {
             let out = images.start * out_len..images.end * out_len;
             let mut dz = Scratch::new(out.len());
             let mut dz = dz.write();

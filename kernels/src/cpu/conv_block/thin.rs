@@ -40,8 +40,14 @@ impl<'a> ThinSums<'a> {
     pub fn add(&mut self, images: Range<usize>, begin: bool, [xhat, dn]: [&[f32]; 2]) {
         let conv = &self.first.conv;
         let x = self.first.inputs(images);
+        let channels = 0..self.first.g.first.in_channels();
         for (sums, factor) in [(&mut self.of_dn, dn), (&mut self.of_xhat, xhat)] {
-            conv.backward(factor, Some((x, Sums { sums: &mut sums.write(), begin })), None);
+            let sums = &mut sums.write();
+            conv.backward(
+                factor,
+                Some((x, Sums { sums, begin, channels: channels.clone() })),
+                None,
+            );
         }
         add_patches(&self.first.g.first, x, &mut self.patches);
     }
