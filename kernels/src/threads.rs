@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use chunks::chunks;
-pub(crate) use chunks::{Outputs, all_chunks, both, cut, each};
+pub(crate) use chunks::{Loop, Outputs, all_chunks, cut, each, together};
 pub(crate) use probe::have_common_cache;
 use rayon::prelude::*;
 pub(crate) use shared::Shared;

@@ -63,7 +63,7 @@ pub fn conv_pool_backward(
     let tasks = Tasks::new(&stage.conv, &g.conv);
     let bias_chunks = cut(&mut bias_sums, tasks.images * channels);
     let outputs = (cut(dx, tasks.images * len), bias_chunks);
-    tasks.gradients(isa, dw, outputs, |all, gradient, mut out| {
+    tasks.gradients(isa, dw, outputs, None, |all, gradient, mut out| {
         stage.conv.few_at_a_time(all.clone(), gradient, |images, sums| {
             let place = images.start - all.start..images.end - all.start;
             let of = |len: usize| place.start * len..place.end * len;

@@ -21,29 +21,67 @@ pub(crate) fn each<O: Outputs>(outputs: O, task: impl Fn(usize, O::Chunk) + Sync
     share(outputs.checked_count(), |i| task(i, unsafe { outputs.take(i) }));
 }
 
-/// Two loops at once, as by [`each`] with either outputs and task. The tasks of the first loop, which
-/// should be the longer ones, are spread among those of the second.
+/// Several loops at once: [`each`] of what every one of `loops` gives. The tasks of a loop are spread
+/// among those of the loops behind it, so the longest come first.
 ///
 /// # Panics
 /// If the outputs of a loop do not all fall into the same number of chunks.
-pub(crate) fn both<A: Outputs, B: Outputs>(
-    (first, first_task): (A, impl Fn(usize, A::Chunk) + Sync),
-    (second, second_task): (B, impl Fn(usize, B::Chunk) + Sync),
-) {
-    let firsts = first.checked_count();
-    let count = firsts + second.checked_count();
+pub(crate) fn together(loops: &[&dyn Loop]) {
+    // SAFETY: `share` calls each `i` once.
+    share(loops.iter().map(|one| one.count()).sum(), |i| unsafe { call(loops, i) });
+}
+
+/// Calls task `i` of all of `loops`.
+///
+/// # Safety
+/// Nobody may call the same one twice.
+unsafe fn call(loops: &[&dyn Loop], i: usize) {
+    let [first, others @ ..] = loops else { return };
+    let count = first.count();
+    let all = count + others.iter().map(|one| one.count()).sum::<usize>();
     // How many of the calls before `i` are the first loop's: 0, 1, ... and each at most once.
-    let before = |i: usize| (i * firsts).div_ceil(count);
-    share(count, |i| {
-        let place = before(i);
-        if before(i + 1) > place {
-            // SAFETY: `share` calls each `i` once, and the next one of the first loop has a place more.
-            first_task(place, unsafe { first.take(place) });
-        } else {
-            // SAFETY: as above, and the places of the second loop are all the others in turn.
-            second_task(i - place, unsafe { second.take(i - place) });
+    let before = |i: usize| (i * count).div_ceil(all);
+    let place = before(i);
+    // SAFETY: each `i` of the first loop has a place of its own, and the places of the others are all
+    // the rest in turn; the caller comes once with each.
+    unsafe {
+        match before(i + 1) > place {
+            true => first.call(place),
+            false => call(others, i - place),
         }
-    });
+    }
+}
+
+/// Outputs with the task for each of their chunks, whose types do not matter any more.
+pub(crate) trait Loop: Sync {
+    /// How many tasks there are.
+    fn count(&self) -> usize;
+
+    /// Calls task `i`.
+    ///
+    /// # Safety
+    /// Nobody may call the same one twice.
+    unsafe fn call(&self, i: usize);
+}
+
+/// No tasks.
+impl Loop for () {
+    fn count(&self) -> usize {
+        0
+    }
+
+    unsafe fn call(&self, _: usize) {}
+}
+
+impl<O: Outputs, F: Fn(usize, O::Chunk) + Sync> Loop for (O, F) {
+    fn count(&self) -> usize {
+        self.0.checked_count()
+    }
+
+    unsafe fn call(&self, i: usize) {
+        // SAFETY: as the caller promises.
+        self.1(i, unsafe { self.0.take(i) });
+    }
 }
 
 /// Whether `test` holds for every chunk: an order-free question, so any schedule may answer it.
@@ -159,6 +197,7 @@ tuples_of_outputs! {
     (A a, B b)
     (A a, B b, C c)
     (A a, B b, C c, D d)
+    (A a, B b, C c, D d, E e)
 }
 
 #[cfg(test)]
@@ -184,20 +223,21 @@ mod tests {
     }
 
     #[test]
-    fn two_loops_at_once_do_what_each_does_alone() {
+    fn several_loops_at_once_do_what_each_does_alone() {
         for threads in 1..=3 {
-            let (mut a, mut b, mut c) = ([0; 10], [0; 3], [0; 5]);
+            let (mut a, mut b, mut c, mut d) = ([0; 10], [0; 3], [0; 5], [0; 7]);
             super::super::Workers::new(threads).unwrap().run(|| {
-                both(
-                    ((cut(&mut a, 4), cut(&mut b, 1)), |i, (a, b): (&mut [_], &mut [_])| {
+                together(&[
+                    &((cut(&mut a, 4), cut(&mut b, 1)), |i, (a, b): (&mut [_], &mut [_])| {
                         a.fill(i);
                         b.fill(10 + i);
                     }),
-                    (cut(&mut c, 1), |i, c: &mut [_]| c.fill(20 + i)),
-                );
+                    &(cut(&mut c, 1), |i, c: &mut [_]| c.fill(20 + i)),
+                    &(cut(&mut d, 7), |i, d: &mut [_]| d.fill(30 + i)),
+                ]);
             });
             assert_eq!(a, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]);
-            assert_eq!((b, c), ([10, 11, 12], [20, 21, 22, 23, 24]));
+            assert_eq!((b, c, d), ([10, 11, 12], [20, 21, 22, 23, 24], [30; 7]));
         }
     }
 }

@@ -304,9 +304,9 @@ pub fn conv2d_backward_input(g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) 
 pub fn conv2d_backward_weight(g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let isa = Isa::current();
     let convolution = Convolution::new(isa, g);
-    let tasks = Tasks::new(&convolution, g).of_shards();
+    let tasks = Tasks::new(&convolution, g);
     let no_outputs = cut(&mut [0.0f32; 0], tasks.images);
-    tasks.gradients(isa, dw, no_outputs, |images, gradient, _| {
+    tasks.gradients(isa, dw, no_outputs, None, |images, gradient, _| {
         convolution.few_at_a_time(images, gradient, |images, sums| {
             let x = &x[images.start * g.image_len()..images.end * g.image_len()];
             let dy = &dy[images.start * g.out_image_len()..images.end * g.out_image_len()];

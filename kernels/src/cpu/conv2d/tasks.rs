@@ -7,7 +7,7 @@ use crate::cpu::isa::Isa;
 use crate::cpu::reduce::tree_of_slices;
 use crate::cpu::scratch::Scratch;
 use crate::geometry::{Conv2d, shard_len};
-use crate::threads::{self, Outputs, cut};
+use crate::threads::{self, Loop, Outputs, cut};
 
 /// The tasks of a backward pass. A shard's weight gradient and its images' outputs, which is what
 /// belongs to each image alone, are one of them.
@@ -22,7 +22,7 @@ pub(in crate::cpu) struct Tasks {
     /// Input channels.
     channels: usize,
     /// Whether outputs are tasks apart from weight gradients.
-    apart: bool,
+    pub apart: bool,
     /// Into how many parts a shard's weight gradient is cut.
     parts: usize,
     /// Of how many images a task computes outputs.
@@ -55,27 +55,23 @@ impl Tasks {
         }
     }
 
-    /// The same where outputs are those of whole shards.
-    pub fn of_shards(self) -> Tasks {
-        Tasks { images: shard_len(self.batch), ..self }
-    }
-
-    /// Runs them. `task` is given images and where to put their weight gradient and their outputs, of
-    /// which one may be missing; the tree merges the shards' weight gradients to `dw`. The chunks of
-    /// `outputs` are those of [`Tasks::images`] images each.
+    /// Runs them, and `beside` them another loop. `task` is given images and where to put their weight
+    /// gradient and their outputs, of which one may be missing; the tree merges the shards' weight
+    /// gradients to `dw`. The chunks of `outputs` are those of [`Tasks::images`] images each.
     pub fn gradients<O: Outputs>(
         &self,
         isa: Isa,
         dw: &mut [f32],
         outputs: O,
+        beside: Option<&dyn Loop>,
         task: impl Fn(Range<usize>, Option<PartOfGradient>, Option<O::Chunk>) + Sync,
     ) {
         if self.parts == 1 {
-            return self.sum_up(isa, dw, outputs, task);
+            return self.sum_up(isa, dw, outputs, beside, task);
         }
         let mut by_parts = Scratch::new(dw.len());
         let mut by_parts = by_parts.write();
-        self.sum_up(isa, &mut by_parts, outputs, task);
+        self.sum_up(isa, &mut by_parts, outputs, beside, task);
         let (part_len, line_len) = (dw.len() / self.parts, self.tap_len / self.parts);
         for (i, part) in by_parts.chunks_exact(part_len).enumerate() {
             for (tap, line) in dw.chunks_exact_mut(self.tap_len).zip(part.chunks_exact(line_len)) {
@@ -90,15 +86,16 @@ impl Tasks {
         isa: Isa,
         dw: &mut [f32],
         outputs: O,
+        beside: Option<&dyn Loop>,
         task: impl Fn(Range<usize>, Option<PartOfGradient>, Option<O::Chunk>) + Sync,
     ) {
         let (shards, len) = (self.batch.div_ceil(shard_len(self.batch)), dw.len());
         if shards == 1 {
-            return self.run(cut(dw, len / self.parts), outputs, task);
+            return self.run(cut(dw, len / self.parts), outputs, beside, task);
         }
         let mut sums = Scratch::new(shards * len);
         let mut sums = sums.write();
-        self.run(cut(&mut sums, len / self.parts), outputs, task);
+        self.run(cut(&mut sums, len / self.parts), outputs, beside, task);
         tree_of_slices(isa, &sums, len, dw);
     }
 
@@ -107,8 +104,10 @@ impl Tasks {
         &self,
         gradients: impl Outputs<Chunk = &'a mut [f32]>,
         outputs: O,
+        beside: Option<&dyn Loop>,
         task: impl Fn(Range<usize>, Option<PartOfGradient>, Option<O::Chunk>) + Sync,
     ) {
+        let beside = beside.unwrap_or(&());
         let images_of = |i: usize, len: usize| i * len..self.batch.min((i + 1) * len);
         let (shard_len, channels) = (shard_len(self.batch), self.channels / self.parts);
         let part = |i: usize, numbers| {
@@ -120,11 +119,13 @@ impl Tasks {
                 task(images_of(i / self.parts, shard_len), Some(part(i, numbers)), None);
             };
             let of_outputs = |i, out| task(images_of(i, self.images), None, Some(out));
-            threads::both((gradients, of_weights), (outputs, of_outputs));
+            let (weights, outputs) = ((gradients, of_weights), (outputs, of_outputs));
+            threads::together(&[&weights, beside, &outputs]);
         } else {
-            threads::each((gradients, outputs), |i, (numbers, out)| {
+            let shards = ((gradients, outputs), |i: usize, (numbers, out)| {
                 task(images_of(i, shard_len), Some(part(i, numbers)), Some(out));
             });
+            threads::together(&[&shards, beside]);
         }
     }
 }

@@ -31,9 +31,9 @@ use crate::cpu::isa::Isa;
 use crate::cpu::moments::ImageMoments;
 use crate::cpu::panels::PanelsView;
 use crate::cpu::scratch::Scratch;
-use crate::geometry::{ConvBlock, shard_len};
+use crate::geometry::ConvBlock;
 use crate::threads::{self, cut};
-use thin::{ThinSums, thin_weight_gradient};
+use thin::{Patches, thin_weight_gradient};
 
 /// z, its statistics, y and codes from x; the running statistics move.
 #[allow(clippy::too_many_arguments, reason = "the operands of the menu")]
@@ -167,9 +167,8 @@ pub fn conv_block_backward(
 ) {
     let isa = Isa::current();
     let channels = gamma.len();
-    let images = g.first.images();
-    let mut sums = Scratch::new(images * channels);
-    let mut xhat_sums = Scratch::new(images * channels);
+    let mut sums = Scratch::new(g.first.images() * channels);
+    let mut xhat_sums = Scratch::new(g.first.images() * channels);
     let (mut sums, mut xhat_sums) = (sums.write(), xhat_sums.write());
     let mut scale = Scratch::new(channels);
     let mut scale = scale.write();
@@ -179,19 +178,25 @@ pub fn conv_block_backward(
     let weights = weights.as_ref().map(|weights| weights.view());
     let first = First { isa, g, conv, weights, x, bias: bias1 };
     let norm = Norm { mean, inverse_deviation, scale: &scale, beta };
-    let second = Second { isa, g, dy, codes, z, first: &first, norm };
-    let mut left = Scratch::new(second.left_len(images));
-    let mut left = left.write();
-    second.gradients(w2, &mut left, [&mut sums, &mut xhat_sums], dw2, dbias2);
+    let stage = Stage::new(isa, &g.second);
+    let tasks = Tasks::new(&stage.conv, &g.second.conv);
+    let second = Second { isa, g, dy, codes, z, first: &first, norm, stage };
+    // A thin block keeps dn only for tasks that are not its image's own.
+    let kept = if g.is_thin() && !tasks.apart { 0 } else { g.second.conv.input_len() };
+    let [of_dn, of_xhat] = thin::sums_len(g);
+    let [mut dn, mut of_dn, mut of_xhat] = [kept, of_dn, of_xhat].map(Scratch::new);
+    let (mut dn, mut of_dn, mut of_xhat) = (dn.write(), of_dn.write(), of_xhat.write());
+    let left = [&mut *dn, &mut *of_dn, &mut *of_xhat];
+    second.gradients(&tasks, w2, left, [&mut sums, &mut xhat_sums], dw2, dbias2);
 
     let mut factors = Scratch::new(FACTORS * channels);
     let mut factors = factors.write();
     let given = [gamma, mean, inverse_deviation];
     gradient_factors(isa, &g.norm(), [&sums, &xhat_sums], given, [dgamma, dbeta], &mut factors);
     if g.is_thin() {
-        thin_weight_gradient(isa, &left, &factors, dw1);
+        thin_weight_gradient(isa, [&of_dn, &of_xhat], &factors, dw1);
     } else {
-        first_gradients(isa, g, [x, z, &left, &factors], w1, dx, dw1);
+        first_gradients(isa, g, [x, z, &dn, &factors], w1, dx, dw1);
     }
 }
 
@@ -214,66 +219,65 @@ struct Second<'a> {
     z: &'a [f32],
     first: &'a First<'a>,
     norm: Norm<'a>,
+    stage: Stage<'a>,
 }
 
 impl Second<'_> {
-    /// What so many images leave for round 2: dn or, in a thin block, for each shard the sums of
-    /// [`ThinSums`].
-    fn left_len(&self, images: usize) -> usize {
-        match self.g.is_thin() {
-            true => images.div_ceil(shard_len(self.g.first.images())) * ThinSums::len(self.g),
-            false => images * self.g.second.conv.image_len(),
-        }
-    }
-
-    /// What is left for round 2, each image's sums of dn and of dn xhat, dw2 and dbias2.
+    /// What is left for round 2, each image's sums of dn and of dn xhat, dw2 and dbias2. Left are dn,
+    /// where it is kept, and a thin block's sums of dn and of xhat.
     fn gradients(
         &self,
+        tasks: &Tasks,
         w: &[f32],
-        left: &mut [f32],
+        [dn, of_dn, of_xhat]: [&mut [f32]; 3],
         [sums, xhat_sums]: [&mut [f32]; 2],
         dw: &mut [f32],
         dbias: &mut [f32],
     ) {
-        let (g, channels) = (&self.g.second, self.norm.mean.len());
-        let stage = Stage::new(self.isa, g);
-        let weights = stage.conv.pack_backward(&g.conv, w);
+        let (g, channels) = (&self.g.second.conv, self.norm.mean.len());
+        let weights = self.stage.conv.pack_backward(g, w);
         let weights = weights.view();
-        let (batch, out_channels) = (g.conv.images(), dbias.len());
-        let mut bias_sums = Scratch::new(batch * out_channels);
+        let mut bias_sums = Scratch::new(g.images() * dbias.len());
         let mut bias_sums = bias_sums.write();
-        let tasks = Tasks::new(&stage.conv, &g.conv);
-        let tasks = if self.g.is_thin() { tasks.of_shards() } else { tasks };
+        let [dn_sums_len, xhat_sums_len] = thin::shard_sums_len(self.g);
+        let thin = (cut(of_dn, dn_sums_len), cut(of_xhat, xhat_sums_len));
+        let nothing = (cut(&mut [], dn_sums_len), cut(&mut [], xhat_sums_len));
+        let (thin, thin_apart) = if tasks.apart { (nothing, thin) } else { (thin, nothing) };
         let outputs = (
-            cut(left, self.left_len(tasks.images)),
+            cut(&mut *dn, tasks.images * g.image_len()),
             cut(sums, tasks.images * channels),
             cut(xhat_sums, tasks.images * channels),
-            cut(&mut bias_sums, tasks.images * out_channels),
+            cut(&mut bias_sums, tasks.images * dbias.len()),
+            thin,
         );
-        tasks.gradients(self.isa, dw, outputs, |images, gradient, out| {
-            let out = out.map(|(left, sums, xhat_sums, bias_sums)| Out {
-                left,
+        let (of_dn, of_xhat) = thin_apart;
+        let beside = (of_xhat, |shard, sums: &mut [f32]| self.add_xhat_of(shard, sums));
+        tasks.gradients(self.isa, dw, outputs, Some(&beside), |images, gradient, out| {
+            let out = out.map(|(dn, sums, xhat_sums, bias_sums, (of_dn, of_xhat))| Out {
+                dn,
                 sums,
                 xhat_sums,
                 bias_sums,
+                of_dn,
+                of_xhat,
             });
-            self.task(&stage, &weights, images, gradient, out);
+            self.task(&weights, images, gradient, out);
         });
+        threads::each(of_dn, |shard, sums| self.add_dn_of(shard, dn, sums));
         totals(self.isa, &bias_sums, dbias);
     }
 
     /// Round 1 for images `all`, as far as it is wanted: their weight gradient and what is their own.
     fn task(
         &self,
-        stage: &Stage,
         weights: &PanelsView,
         all: Range<usize>,
         gradient: Option<PartOfGradient>,
         mut out: Option<Out>,
     ) {
-        let (g, out_len) = (&self.g.second.conv, stage.pool.out_image_len());
-        let len = g.image_len();
-        let mut thin = (self.g.is_thin() && out.is_some()).then(|| ThinSums::new(self.first));
+        let (g, stage) = (&self.g.second.conv, &self.stage);
+        let (len, out_len) = (g.image_len(), stage.pool.out_image_len());
+        let mut patches = Patches::NONE;
         stage.conv.few_at_a_time(all.clone(), gradient, |images, weight_sums| {
             let here = images.start - all.start..images.end - all.start;
             let outputs = images.start * out_len..images.end * out_len;
@@ -286,33 +290,38 @@ impl Second<'_> {
                 let weight_sums = weight_sums.map(|sums| (&*a, sums));
                 let Some(out) = &mut out else { return stage.backward(dy, weight_sums, None) };
                 let of = |len: usize| here.start * len..here.end * len;
-                let mut thin_dn = Scratch::new(if thin.is_some() { here.len() * len } else { 0 });
-                let mut thin_dn = thin_dn.write();
-                let dn = if thin.is_some() { &mut *thin_dn } else { &mut out.left[of(len)] };
+                let mut passing =
+                    Scratch::new(if out.dn.is_empty() { here.len() * len } else { 0 });
+                let mut passing = passing.write();
+                let dn = if out.dn.is_empty() { &mut *passing } else { &mut out.dn[of(len)] };
                 let bias_sums = &mut out.bias_sums[of(g.out_channels())];
                 let dx = Some((weights, &mut *dn));
                 stage.backward(dy, weight_sums, Some(ImagesOut { bias_sums, dx }));
                 let channels = self.norm.mean.len();
                 let sums = [&mut out.sums[of(channels)], &mut out.xhat_sums[of(channels)]];
-                self.mask_and_sum(z, &mut a, dn, sums);
-                if let Some(thin) = &mut thin {
-                    thin.add(images, here.start == 0, [&a, dn]);
+                let adds_thin = !out.of_dn.is_empty();
+                self.mask_and_sum(z, &mut a, dn, sums, adds_thin);
+                if adds_thin {
+                    let begin = here.start == 0;
+                    self.first.add_patches_times(images.clone(), dn, (out.of_dn, begin));
+                    self.first.add_xhat(images, &a, (out.of_xhat, begin), &mut patches);
                 }
             });
         });
-        if let (Some(thin), Some(out)) = (thin, out) {
-            thin.write(out.left);
+        if let Some(out) = out {
+            patches.write(out.of_xhat, self.g);
         }
     }
 
     /// da, of some images, becomes dn, which is 0 where a is not above 0; its and dn xhat's sums of
-    /// each image. In a thin block, a becomes xhat.
+    /// each image. If `keep_xhat`, a becomes xhat.
     fn mask_and_sum(
         &self,
         z: &[f32],
         a: &mut [f32],
         da: &mut [f32],
         [sums, xhat_sums]: [&mut [f32]; 2],
+        keep_xhat: bool,
     ) {
         let (len, channels) = (self.g.second.conv.image_len(), self.norm.mean.len());
         let sums = sums.chunks_exact_mut(channels).zip(xhat_sums.chunks_exact_mut(channels));
@@ -326,7 +335,7 @@ impl Second<'_> {
                 inverse_deviation: self.norm.inverse_deviation,
                 gradient,
                 positive,
-                keep_xhat: self.g.is_thin(),
+                keep_xhat,
                 sums,
                 xhat_sums,
             });
@@ -334,12 +343,14 @@ impl Second<'_> {
     }
 }
 
-/// Where results of some images go, but for the weights' gradient.
+/// Where results of some images go, but for the weights' gradient: to nowhere where there is no room.
 struct Out<'a> {
-    left: &'a mut [f32],
+    dn: &'a mut [f32],
     sums: &'a mut [f32],
     xhat_sums: &'a mut [f32],
     bias_sums: &'a mut [f32],
+    of_dn: &'a mut [f32],
+    of_xhat: &'a mut [f32],
 }
 
 /// Round 2 backward: from the normalised numbers to dw1 and, where it is wanted, dx.
@@ -358,7 +369,7 @@ fn first_gradients(
     let (len, out_len) = (g.first.image_len(), g.first.out_image_len());
     let tasks = Tasks::new(&conv, &g.first);
     let dx = cut(dx, tasks.images * len);
-    tasks.gradients(isa, dw, dx, |all, gradient, mut dx| {
+    tasks.gradients(isa, dw, dx, None, |all, gradient, mut dx| {
         conv.few_at_a_time(all.clone(), gradient, |images, sums| {
             let out = images.start * out_len..images.end * out_len;
             let mut dz = Scratch::new(out.len());

@@ -6,60 +6,103 @@
 
 use std::ops::Range;
 
-use super::First;
-use crate::cpu::batch_norm::FACTORS;
+use super::{First, Norm, Second};
+use crate::cpu::batch_norm::{FACTORS, Normalise};
 use crate::cpu::conv2d::Sums;
 use crate::cpu::isa::Isa;
 use crate::cpu::reduce::tree_of_slices;
 use crate::cpu::scratch::Scratch;
-use crate::geometry::{Conv2d, ConvBlock, THIN_DEPTH};
+use crate::geometry::{Conv2d, ConvBlock, THIN_DEPTH, shard_len};
 
-/// The sums over a shard's patches that dw1 of a thin block is made of: patches times dn, patches
-/// times xhat, and patches alone.
-pub(super) struct ThinSums<'a> {
-    first: &'a First<'a>,
-    of_dn: Scratch,
-    of_xhat: Scratch,
-    /// One number a tap and channel.
-    patches: [f64; THIN_DEPTH],
+/// Numbers of a shard's two sums, which dw1 of a thin block is made of: of patches times dn, and of
+/// patches times xhat and patches alone.
+pub(super) fn shard_sums_len(g: &ConvBlock) -> [usize; 2] {
+    [g.first.weight_len(), g.first.weight_len() + g.first.depth()]
 }
 
-impl<'a> ThinSums<'a> {
-    /// Numbers of the three sums together.
-    pub fn len(g: &ConvBlock) -> usize {
-        2 * g.first.weight_len() + g.first.depth()
-    }
+/// The same for a batch; none where the block is not thin.
+pub(super) fn sums_len(g: &ConvBlock) -> [usize; 2] {
+    let images = if g.is_thin() { g.first.images() } else { 0 };
+    shard_sums_len(g).map(|len| images.div_ceil(shard_len(g.first.images())) * len)
+}
 
-    pub fn new(first: &'a First<'a>) -> Self {
-        // Few taps are a direct convolution's, which sums up nothing but the gradient.
-        let [of_dn, of_xhat] = [(); 2].map(|()| Scratch::new(first.g.first.weight_len()));
-        ThinSums { first, of_dn, of_xhat, patches: [0.0; THIN_DEPTH] }
-    }
+/// Sums of patches alone, one number a tap and channel.
+pub(super) struct Patches([f64; THIN_DEPTH]);
 
-    /// Adds some images, of which xhat and dn are given; `begin` says that they are the first.
-    pub fn add(&mut self, images: Range<usize>, begin: bool, [xhat, dn]: [&[f32]; 2]) {
-        let conv = &self.first.conv;
-        let x = self.first.inputs(images);
-        let channels = 0..self.first.g.first.in_channels();
-        for (sums, factor) in [(&mut self.of_dn, dn), (&mut self.of_xhat, xhat)] {
-            let sums = &mut sums.write();
-            conv.backward(
-                factor,
-                Some((x, Sums { sums, begin, channels: channels.clone() })),
-                None,
-            );
-        }
-        add_patches(&self.first.g.first, x, &mut self.patches);
-    }
+impl Patches {
+    pub const NONE: Patches = Patches([0.0; THIN_DEPTH]);
 
-    pub fn write(self, to: &mut [f32]) {
-        let (of_dn, rest) = to.split_at_mut(self.first.g.first.weight_len());
-        let (of_xhat, patches) = rest.split_at_mut(of_dn.len());
-        of_dn.copy_from_slice(&self.of_dn.read());
-        of_xhat.copy_from_slice(&self.of_xhat.read());
-        for (to, sum) in patches.iter_mut().zip(self.patches) {
+    /// Writes them to the end of a shard's sums of xhat, if there is room.
+    pub fn write(self, of_xhat: &mut [f32], g: &ConvBlock) {
+        let of_xhat = of_xhat.get_mut(g.first.weight_len()..).unwrap_or_default();
+        for (to, sum) in of_xhat.iter_mut().zip(self.0) {
             *to = sum as f32;
         }
+    }
+}
+
+impl First<'_> {
+    /// Adds the patches of some images times the numbers behind them, dn or xhat, to a shard's sums,
+    /// which `begin` with these.
+    pub fn add_patches_times(
+        &self,
+        images: Range<usize>,
+        numbers: &[f32],
+        (sums, begin): (&mut [f32], bool),
+    ) {
+        // Few taps are a direct convolution's, which sums up nothing but the gradient.
+        let sums = &mut sums[..self.g.first.weight_len()];
+        let sums = Sums { sums, begin, channels: 0..self.g.first.in_channels() };
+        self.conv.backward(numbers, Some((self.inputs(images), sums)), None);
+    }
+
+    /// The same with xhat, and the patches alone.
+    pub fn add_xhat(
+        &self,
+        images: Range<usize>,
+        xhat: &[f32],
+        sums: (&mut [f32], bool),
+        patches: &mut Patches,
+    ) {
+        self.add_patches_times(images.clone(), xhat, sums);
+        add_patches(&self.g.first, self.inputs(images), &mut patches.0);
+    }
+}
+
+impl Second<'_> {
+    /// A shard's sums of dn, which was kept.
+    pub fn add_dn_of(&self, shard: usize, dn: &[f32], sums: &mut [f32]) {
+        let all = self.shard(shard);
+        let len = self.g.first.out_image_len();
+        self.first.conv.few_at_a_time(all.clone(), None, |images, _| {
+            let dn = &dn[images.start * len..images.end * len];
+            let begin = images.start == all.start;
+            self.first.add_patches_times(images, dn, (sums, begin));
+        });
+    }
+
+    /// A shard's sums of xhat.
+    pub fn add_xhat_of(&self, shard: usize, sums: &mut [f32]) {
+        let Norm { mean, inverse_deviation: scale, .. } = self.norm;
+        let beta = Scratch::zeros(mean.len());
+        let all = self.shard(shard);
+        let mut patches = Patches::NONE;
+        self.first.conv.few_at_a_time(all.clone(), None, |images, _| {
+            let mut xhat = Scratch::new(images.len() * self.g.first.out_image_len());
+            let mut xhat = xhat.write();
+            self.first.with_z(self.z, images.clone(), |x| {
+                let beta = &beta.read();
+                self.isa.run(Normalise { x, mean, scale, beta, relu: false, y: &mut xhat });
+            });
+            let begin = images.start == all.start;
+            self.first.add_xhat(images, &xhat, (sums, begin), &mut patches);
+        });
+        patches.write(sums, self.g);
+    }
+
+    fn shard(&self, shard: usize) -> Range<usize> {
+        let len = shard_len(self.g.first.images());
+        shard * len..self.g.first.images().min((shard + 1) * len)
     }
 }
 
@@ -86,21 +129,26 @@ fn add_patches(g: &Conv2d, x: &[f32], sums: &mut [f64; THIN_DEPTH]) {
 }
 
 /// Round 2 backward of a thin block: dw1 = scale (sums of dn - m sums of 1 - q sums of xhat) with
-/// the means m of dn and q of dn xhat, from what the shards left.
-pub(super) fn thin_weight_gradient(isa: Isa, left: &[f32], factors: &[f32], dw: &mut [f32]) {
+/// the means m of dn and q of dn xhat, from the shards' sums.
+pub(super) fn thin_weight_gradient(
+    isa: Isa,
+    [of_dn, of_xhat]: [&[f32]; 2],
+    factors: &[f32],
+    dw: &mut [f32],
+) {
     let channels = factors.len() / FACTORS;
     let depth = dw.len() / channels;
     let mut total = Scratch::new(2 * dw.len() + depth);
     let mut total = total.write();
-    let len = total.len();
-    tree_of_slices(isa, left, len, &mut total);
-    let (of_dn, rest) = total.split_at(dw.len());
-    let (of_xhat, patches) = rest.split_at(dw.len());
+    let (total_dn, total_xhat) = total.split_at_mut(dw.len());
+    tree_of_slices(isa, of_dn, dw.len(), total_dn);
+    tree_of_slices(isa, of_xhat, dw.len() + depth, total_xhat);
+    let (total_xhat, patches) = total_xhat.split_at(dw.len());
     let factor = |i: usize, c: usize| f64::from(factors[i * channels + c]);
     for (i, dw) in dw.iter_mut().enumerate() {
         let (tap, c) = (i / channels, i % channels);
         let (scale, mean_dn, minus_mean_dn_xhat) = (factor(2, c), factor(3, c), factor(4, c));
-        let centred = f64::from(of_dn[i]) - mean_dn * f64::from(patches[tap]);
-        *dw = (scale * (centred + minus_mean_dn_xhat * f64::from(of_xhat[i]))) as f32;
+        let centred = f64::from(total_dn[i]) - mean_dn * f64::from(patches[tap]);
+        *dw = (scale * (centred + minus_mean_dn_xhat * f64::from(total_xhat[i]))) as f32;
     }
 }
