@@ -3,15 +3,16 @@
     cargo build --release --example throughput
     python3 benches/scaling.py                      # about five minutes on two cores
     python3 benches/scaling.py --plot docs/scaling.png          # needs matplotlib
+    python3 benches/scaling.py --threads 2 4 8 16 --widths 1
 
-Images/s of training for batches from 1 to 2,048, on one thread and on several, for the reference
+Images/s of training for batches from 1 to 2,048, on one thread and on others, for the reference
 network and for one four times as wide, whose layers cost up to sixteen times as much. Prints a
 table in Markdown and the peak memory of the process that trains with batches of 128: of the
 speed probe, whose images are one batch, and with --with-data of the program `train` as well, data
 set, validation and evaluation included.
 
-One thread and several are measured right after each other, since a machine's speed drifts, and
-the ratio is the median over rounds of a round's ratio.
+All numbers of threads are measured right after each other, since a machine's speed drifts, and
+a ratio, always to one thread, is the median over rounds of a round's ratio.
 """
 
 import argparse
@@ -26,10 +27,9 @@ import tempfile
 BINARIES = pathlib.Path(__file__).resolve().parent.parent / "target/release"
 PROBE = BINARIES / "examples/throughput"
 BATCHES = [1, 8, 32, 128, 512, 2048]
-WIDTHS = [1, 4]
 REFERENCE_BATCH = 128
 # Safe for the colour-blind (Okabe and Ito); threads differ by line and marker as well.
-COLOURS = {1: "#0072B2", 4: "#D55E00"}
+COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
 
 
 def run(command, stdout=subprocess.PIPE):
@@ -71,19 +71,25 @@ def name_of(width):
     return "reference network" if width == 1 else f"{width} times as wide"
 
 
-def table(rounds, threads):
-    heads = [f"{name_of(w)}: 1 thread | {threads} threads | ratio" for w in WIDTHS]
-    lines = ["| batch | " + " | ".join(heads) + " |", "|---|" + "---|" * 3 * len(WIDTHS)]
+def table(rounds, widths, threads):
+    heads = [
+        f"{name_of(w)}: 1 thread | " + " | ".join(f"{t} threads | ratio" for t in threads)
+        for w in widths
+    ]
+    columns = 1 + len(widths) * (1 + 2 * len(threads))
+    lines = ["| batch | " + " | ".join(heads) + " |", "|" + "---|" * columns]
     for batch in BATCHES:
         cells = [f"{batch:,}"]
-        for width in WIDTHS:
-            cells += [f"{median(rounds, width, batch, t):,.0f}" for t in (1, threads)]
-            cells.append(f"{median_ratio(rounds, width, batch, threads):.2f}")
+        for width in widths:
+            cells.append(f"{median(rounds, width, batch, 1):,.0f}")
+            for count in threads:
+                cells.append(f"{median(rounds, width, batch, count):,.0f}")
+                cells.append(f"{median_ratio(rounds, width, batch, count):.2f}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def draw(rounds, threads, path):
+def draw(rounds, widths, threads, path):
     import matplotlib
 
     matplotlib.use("Agg")
@@ -92,18 +98,18 @@ def draw(rounds, threads, path):
 
     pyplot.rcParams.update({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False})
     figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
-    for width in WIDTHS:
+    for width, colour in zip(widths, COLOURS):
         # The labels keep apart even where the lines meet.
-        styles = ((threads, "-", COLOURS[width], 7), (1, "--", "white", -7))
+        styles = ((threads, "-", colour, 7), (1, "--", "white", -7))
         for count, line, fill, raised in styles:
             rates = [median(rounds, width, batch, count) for batch in BATCHES]
             axes.plot(
-                BATCHES, rates, line, color=COLOURS[width], marker="o", markerfacecolor=fill, lw=1.8
+                BATCHES, rates, line, color=colour, marker="o", markerfacecolor=fill, lw=1.8
             )
             label = f"{name_of(width)}, {count} thread{'s' if count > 1 else ''}"
             axes.annotate(
                 label, (BATCHES[-1], rates[-1]), (9, raised), textcoords="offset points",
-                va="center", color=COLOURS[width], annotation_clip=False,
+                va="center", color=colour, annotation_clip=False,
             )
     axes.set(xscale="log", yscale="log", xlabel="images of a batch")
     axes.set_title("Trained images a second", loc="left", fontsize=12)
@@ -124,7 +130,12 @@ def draw(rounds, threads, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=2, help="compared with one thread")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", default=[2], help="each compared with one thread"
+    )
+    parser.add_argument(
+        "--widths", type=int, nargs="+", default=[1, 4], help="of the networks, up to four of them"
+    )
     parser.add_argument("--plot", metavar="FILE", help="draw the figures as well")
     parser.add_argument("--with-data", action="store_true", help="memory of the program train too")
     arguments = parser.parse_args()
@@ -132,13 +143,16 @@ def main():
     for program in needed:
         if not program.exists():
             sys.exit(f"{program} is missing: cargo build --release --bins --example throughput")
-    threads = arguments.threads
+    widths, threads = arguments.widths, arguments.threads
+    if len(widths) > len(COLOURS) or min(widths + threads) < 1:
+        parser.error("threads and widths must be 1 or more, and widths at most four")
+    most = max(threads)
     rounds = []
     for number in range(1, arguments.rounds + 1):
         figures = {}
-        for width in WIDTHS:
+        for width in widths:
             for batch in BATCHES:
-                for count in (1, threads):
+                for count in (1, *threads):
                     found = figures[width, batch, count] = measure(width, batch, count)
                     print(
                         f"round {number}: width {width}, batch {batch:4}, threads {count}: "
@@ -147,16 +161,16 @@ def main():
                         file=sys.stderr, flush=True,
                     )
         rounds.append(figures)
-    isa = rounds[0][1, REFERENCE_BATCH, threads]["isa"]
+    isa = rounds[0][widths[0], REFERENCE_BATCH, most]["isa"]
     print(f"Trained images/s on {isa}; rounds: {arguments.rounds}.\n")
-    print(table(rounds, threads))
-    probe = max(r[1, REFERENCE_BATCH, threads]["megabytes"] for r in rounds)
-    print(f"\nPeak memory at batch {REFERENCE_BATCH}, {threads} threads: {probe:.0f} MB", end="")
+    print(table(rounds, widths, threads))
+    probe = max(r[widths[0], REFERENCE_BATCH, most]["megabytes"] for r in rounds)
+    print(f"\nPeak memory at batch {REFERENCE_BATCH}, {most} threads: {probe:.0f} MB", end="")
     if arguments.with_data:
-        print(f"; of `train`, data set included: {memory_with_data(threads):.0f} MB", end="")
+        print(f"; of `train`, data set included: {memory_with_data(most):.0f} MB", end="")
     print()
     if arguments.plot:
-        draw(rounds, threads, arguments.plot)
+        draw(rounds, widths, most, arguments.plot)
 
 
 if __name__ == "__main__":
