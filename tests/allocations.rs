@@ -140,7 +140,7 @@ const WORKERS: &str = "TOILE_TEST_WORKERS";
 /// Each number of workers in a process of its own, which begins with no block at all.
 #[test]
 fn a_step_takes_only_a_few_small_blocks_after_the_first_epoch() {
-    for workers in ["1", "2", "3"] {
+    for workers in ["1", "2", "3", "8"] {
         let mut test = Command::new(std::env::current_exe().unwrap());
         test.args(["with_workers", "--exact", "--ignored", "--nocapture"]).env(WORKERS, workers);
         let output = test.output().unwrap();

@@ -24,8 +24,8 @@ pub const SHARD: usize = 16;
 /// through each shard in order, and merges the shards' sums by the tree of
 /// [`crate::reference::tree_sum`].
 ///
-/// Threads share shards, so there are at least two from five images on; not many more, since each
-/// costs sums of its own.
+/// A shard's gradients are one task while there are enough shards for the threads, so there are at
+/// least two from five images on; not many more, since each costs sums of its own.
 #[must_use]
 pub const fn shard_len(batch: usize) -> usize {
     if batch >= 2 * SHARD {

@@ -1,9 +1,9 @@
 //! The only place that cuts work into tasks and meets rayon.
 //!
 //! A task owns a slice of the output and computes it in the order that the kernel's contract states.
-//! Which numbers are summed up by one task is decided by the shape alone, never by the number of
-//! threads, so any number of them in any order of execution leaves the same bits. Nothing here adds
-//! numbers up.
+//! How many tasks there are may depend on the number of threads; which numbers a sum is made of, and in
+//! which order, never does. So any number of threads in any order of execution leaves the same bits.
+//! Nothing here adds numbers up.
 
 mod chunks;
 mod claims;
@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub use chunks::chunks;
-pub(crate) use chunks::{Loop, Outputs, all_chunks, cut, each, together};
+pub(crate) use chunks::{Beside, Loop, Outputs, all_chunks, cut, each, run};
 pub(crate) use probe::have_common_cache;
 use rayon::prelude::*;
 pub(crate) use shared::Shared;
@@ -129,6 +129,11 @@ struct Line<T>(T);
 #[derive(Default)]
 #[repr(align(128))]
 struct Apart<T>(T);
+
+/// How many workers share a loop that begins here: inside a task, one.
+pub(crate) fn sharing() -> usize {
+    if IN_TASK.get() { 1 } else { count_here() }
+}
 
 /// The number of workers that may run tasks at the same time as the caller, itself included.
 pub(crate) fn count_here() -> usize {

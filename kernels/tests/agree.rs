@@ -12,11 +12,14 @@ use common::geometries::{
     random_augment, random_batch_norm, random_block, random_channels, random_codes,
     random_conv_pool, random_conv2d, random_cross_entropy, random_dropout, random_gather,
     random_gemm, random_large_winograd, random_mix, random_pairs, random_pool2d,
-    random_single_tile, random_targets, random_winograd,
+    random_single_tile, random_targets, random_winograd, random_winograd_block,
 };
-use common::{Call, Fill, Kernel, Promise, Random, check, one_layer, unwritten, unwritten_bytes};
+use common::{
+    Call, Fill, Kernel, Promise, Random, check, check_bits, one_layer, unwritten, unwritten_bytes,
+};
 use toile_kernels::geometry::{
-    Adam, CheckGradients, Conv2d, CrossEntropy, Elements, MoveTowards, SUMMARY_LEN, Sgd, Targets,
+    Adam, CheckGradients, Conv2d, ConvBlock, CrossEntropy, Elements, MoveTowards, SUMMARY_LEN, Sgd,
+    Targets,
 };
 use toile_kernels::{Buffer, Isa, MENU};
 
@@ -329,6 +332,18 @@ fn winograd_pool_backward() {
     check_winograd("conv_pool_backward", WINOGRAD_SUMS, pool_backward);
 }
 
+/// A block by tiles has the bits of its parts (`tests/fusion.rs`), on any number of threads.
+#[test]
+fn winograd_block_backward() {
+    let random: [fn(&mut Random) -> Conv2d; 2] = [random_winograd, random_large_winograd];
+    for random in random {
+        check_bits("conv_block_backward", |r, fill| {
+            let g = random_winograd_block(r, fill, random);
+            block_backward_of(r, fill, g)
+        });
+    }
+}
+
 /// In a thin block the first weight gradient is summed up in another order.
 #[test]
 fn thin_block_backward() {
@@ -397,6 +412,10 @@ fn block_backward(r: &mut Random, fill: Fill, thin: bool) -> Call {
             break g;
         }
     };
+    block_backward_of(r, fill, g)
+}
+
+fn block_backward_of(r: &mut Random, fill: Fill, g: ConvBlock) -> Call {
     let (first, second, channels) = (g.first, g.second.conv, g.first.out_channels());
     call!(conv_block_backward, g; dy: real = r.reals(g.second.output_len(), fill),
         codes: byte = random_codes(r, &g.second), x: real = r.reals(first.input_len(), fill),

@@ -60,10 +60,10 @@ pub fn conv_pool_backward(
     let channels = dbias.len();
     let mut bias_sums = Scratch::new(images * channels);
     let mut bias_sums = bias_sums.write();
-    let tasks = Tasks::new(&stage.conv, &g.conv);
+    let tasks = Tasks::new(&stage.conv, &g.conv, weights.is_some());
     let bias_chunks = cut(&mut bias_sums, tasks.images * channels);
     let outputs = (cut(dx, tasks.images * len), bias_chunks);
-    tasks.gradients(isa, dw, outputs, None, |all, gradient, mut out| {
+    tasks.gradients(isa, dw, outputs, (), |all, gradient, mut out| {
         stage.conv.few_at_a_time(all.clone(), gradient, |images, sums| {
             let place = images.start - all.start..images.end - all.start;
             let of = |len: usize| place.start * len..place.end * len;

@@ -112,7 +112,7 @@ fn task_size([rows, columns]: [usize; 2]) -> [usize; 2] {
     }
     let sizes = [[TASK_ROWS, TASK_COLUMNS], [TASK_ROWS, FEW_COLUMNS], [FEW_ROWS, FEW_COLUMNS]];
     let is_enough = |[task_rows, task_columns]: &[usize; 2]| {
-        rows.div_ceil(*task_rows) * columns.div_ceil(*task_columns) >= threads::count_here()
+        rows.div_ceil(*task_rows) * columns.div_ceil(*task_columns) >= threads::sharing()
     };
     sizes.into_iter().find(is_enough).unwrap_or([FEW_ROWS, FEW_COLUMNS])
 }

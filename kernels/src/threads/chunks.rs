@@ -17,44 +17,22 @@ pub fn chunks<T: Send>(out: &mut [T], length: usize, task: impl Fn(usize, &mut [
 /// # Panics
 /// If the outputs do not all fall into the same number of chunks.
 pub(crate) fn each<O: Outputs>(outputs: O, task: impl Fn(usize, O::Chunk) + Sync) {
-    // SAFETY: `share` calls each `i` once.
-    share(outputs.checked_count(), |i| task(i, unsafe { outputs.take(i) }));
+    run((outputs, task));
 }
 
-/// Several loops at once: [`each`] of what every one of `loops` gives. The tasks of a loop are spread
-/// among those of the loops behind it, so the longest come first.
+/// Runs the tasks of a loop, or of several at once: outputs with the task for each of their chunks as
+/// [`each`] takes them, or [`Beside`] of two loops.
 ///
 /// # Panics
 /// If the outputs of a loop do not all fall into the same number of chunks.
-pub(crate) fn together(loops: &[&dyn Loop]) {
-    // SAFETY: `share` calls each `i` once.
-    share(loops.iter().map(|one| one.count()).sum(), |i| unsafe { call(loops, i) });
+pub(crate) fn run(tasks: impl Loop) {
+    // SAFETY: `share` calls each `i` once, and the loop is gone after that.
+    share(tasks.count(), |i| unsafe { tasks.call(i) });
 }
 
-/// Calls task `i` of all of `loops`.
-///
-/// # Safety
-/// Nobody may call the same one twice.
-unsafe fn call(loops: &[&dyn Loop], i: usize) {
-    let [first, others @ ..] = loops else { return };
-    let count = first.count();
-    let all = count + others.iter().map(|one| one.count()).sum::<usize>();
-    // How many of the calls before `i` are the first loop's: 0, 1, ... and each at most once.
-    let before = |i: usize| (i * count).div_ceil(all);
-    let place = before(i);
-    // SAFETY: each `i` of the first loop has a place of its own, and the places of the others are all
-    // the rest in turn; the caller comes once with each.
-    unsafe {
-        match before(i + 1) > place {
-            true => first.call(place),
-            false => call(others, i - place),
-        }
-    }
-}
-
-/// Outputs with the task for each of their chunks, whose types do not matter any more.
+/// Tasks that write outputs.
 pub(crate) trait Loop: Sync {
-    /// How many tasks there are.
+    /// How many there are.
     fn count(&self) -> usize;
 
     /// Calls task `i`.
@@ -62,6 +40,17 @@ pub(crate) trait Loop: Sync {
     /// # Safety
     /// Nobody may call the same one twice.
     unsafe fn call(&self, i: usize);
+}
+
+impl<O: Outputs, F: Fn(usize, O::Chunk) + Sync> Loop for (O, F) {
+    fn count(&self) -> usize {
+        self.0.checked_count()
+    }
+
+    unsafe fn call(&self, i: usize) {
+        // SAFETY: as the caller promises.
+        self.1(i, unsafe { self.0.take(i) });
+    }
 }
 
 /// No tasks.
@@ -73,14 +62,28 @@ impl Loop for () {
     unsafe fn call(&self, _: usize) {}
 }
 
-impl<O: Outputs, F: Fn(usize, O::Chunk) + Sync> Loop for (O, F) {
+/// Two loops at once. The tasks of the first, which should be the longer ones, are spread among those
+/// of the second.
+pub(crate) struct Beside<A, B>(pub A, pub B);
+
+impl<A: Loop, B: Loop> Loop for Beside<A, B> {
     fn count(&self) -> usize {
-        self.0.checked_count()
+        self.0.count() + self.1.count()
     }
 
     unsafe fn call(&self, i: usize) {
-        // SAFETY: as the caller promises.
-        self.1(i, unsafe { self.0.take(i) });
+        let (firsts, all) = (self.0.count(), self.count());
+        // How many of the calls before `i` are the first loop's: 0, 1, ... and each at most once.
+        let before = |i: usize| (i * firsts).div_ceil(all);
+        let place = before(i);
+        // SAFETY: each `i` of the first loop has a place of its own, and the places of the second are
+        // all the others in turn; no `i` comes twice, as the caller promises.
+        unsafe {
+            match before(i + 1) > place {
+                true => self.0.call(place),
+                false => self.1.call(i - place),
+            }
+        }
     }
 }
 
@@ -103,8 +106,9 @@ pub(crate) fn all_chunks<T: Sync>(
 
 /// `slice` in chunks of `length` elements.
 pub(crate) fn cut<T>(slice: &mut [T], length: usize) -> Chunks<'_, T> {
-    assert!(length > 0, "chunks of no length");
-    Chunks { start: slice.as_mut_ptr(), len: slice.len(), length, slice: PhantomData }
+    assert!(length > 0 || slice.is_empty(), "chunks of no length");
+    let (start, len) = (slice.as_mut_ptr(), slice.len());
+    Chunks { start, len, length: length.max(1), slice: PhantomData }
 }
 
 /// The chunks of a slice, each of which is taken once by whichever thread.
@@ -169,6 +173,21 @@ impl<'a, T: Send> Outputs for Chunks<'a, T> {
     }
 }
 
+/// Nothing to write.
+impl Outputs for () {
+    type Chunk = ();
+
+    fn count(&self) -> usize {
+        0
+    }
+
+    fn falls_into(&self, _: usize) -> bool {
+        true
+    }
+
+    unsafe fn take(&self, _: usize) {}
+}
+
 macro_rules! tuples_of_outputs {
     ($(($($O:ident $o:ident),+))+) => {
         $(impl<$($O: Outputs),+> Outputs for ($($O,)+) {
@@ -223,21 +242,45 @@ mod tests {
     }
 
     #[test]
+    #[should_panic(expected = "chunks of unequal number")]
+    fn outputs_of_a_loop_beside_another_have_as_many_chunks() {
+        let (mut a, mut b, mut c) = ([0; 3], [0; 10], [0; 10]);
+        let unequal = ((cut(&mut b, 4), cut(&mut c, 5)), |_, _: (&mut [_], &mut [_])| {});
+        run(Beside((cut(&mut a, 1), |_, _: &mut [_]| {}), unequal));
+    }
+
+    #[test]
     fn several_loops_at_once_do_what_each_does_alone() {
         for threads in 1..=3 {
             let (mut a, mut b, mut c, mut d) = ([0; 10], [0; 3], [0; 5], [0; 7]);
             super::super::Workers::new(threads).unwrap().run(|| {
-                together(&[
-                    &((cut(&mut a, 4), cut(&mut b, 1)), |i, (a, b): (&mut [_], &mut [_])| {
-                        a.fill(i);
-                        b.fill(10 + i);
-                    }),
-                    &(cut(&mut c, 1), |i, c: &mut [_]| c.fill(20 + i)),
-                    &(cut(&mut d, 7), |i, d: &mut [_]| d.fill(30 + i)),
-                ]);
+                let of_two = |i, (a, (b, ())): (&mut [_], (&mut [_], ()))| {
+                    a.fill(i);
+                    b.fill(10 + i);
+                };
+                let nothing = (cut(&mut [0; 0], 3), |_, _: &mut [_]| panic!("no task"));
+                let others = Beside(
+                    (cut(&mut c, 1), |i, c: &mut [_]| c.fill(20 + i)),
+                    (cut(&mut d, 7), |i, d: &mut [_]| d.fill(30 + i)),
+                );
+                let two = (cut(&mut a, 4), (cut(&mut b, 1), ()));
+                run(Beside((two, of_two), Beside(nothing, Beside((), others))));
             });
             assert_eq!(a, [0, 0, 0, 0, 1, 1, 1, 1, 2, 2]);
             assert_eq!((b, c, d), ([10, 11, 12], [20, 21, 22, 23, 24], [30; 7]));
         }
+    }
+
+    #[test]
+    fn the_first_of_two_loops_is_spread_among_the_second() {
+        let (order, mut a, mut b) = (std::sync::Mutex::new(String::new()), [0; 2], [0; 6]);
+        let call = |name: char| order.lock().unwrap().push(name);
+        super::super::Workers::new(1).unwrap().run(|| {
+            let first = (cut(&mut a, 1), |_, _: &mut [_]| call('a'));
+            crate::threads::run_task(|| {
+                run(Beside(first, (cut(&mut b, 1), |_, _: &mut [_]| call('b'))));
+            });
+        });
+        assert_eq!(order.into_inner().unwrap(), "abbbabbb");
     }
 }

@@ -9,6 +9,9 @@ use toile_kernels::{Algorithm, algorithm};
 use super::{Data, Fill, Random};
 
 pub fn random_block(r: &mut Random, fill: Fill) -> ConvBlock {
+    if r.below(40) == 0 {
+        return large_block(r, fill);
+    }
     loop {
         let first = random_conv2d(r);
         if let Some(conv) = random_conv2d_of(r, &first) {
@@ -16,6 +19,46 @@ pub fn random_block(r: &mut Random, fill: Fill) -> ConvBlock {
             return ConvBlock { first, epsilon: 1e-3, momentum: 0.99, second };
         }
     }
+}
+
+/// One of several shards, each of more images than are computed at once; thin if no input gradient is
+/// wanted.
+fn large_block(r: &mut Random, fill: Fill) -> ConvBlock {
+    let g = |size, [in_channels, out_channels]: [u32; 2], kernel| Conv2d {
+        images: 33,
+        height: size,
+        width: size,
+        in_channels,
+        out_channels,
+        kernel_height: kernel,
+        kernel_width: kernel,
+        stride: 1,
+        padding: 0,
+    };
+    let second = random_conv_pool(r, fill, g(9, [2, 3], 2));
+    ConvBlock { first: g(11, [1, 2], 3), epsilon: 1e-3, momentum: 0.99, second }
+}
+
+/// One whose second convolution is computed by Winograd's algorithm, and maybe the first as well.
+pub fn random_winograd_block(
+    r: &mut Random,
+    fill: Fill,
+    random: fn(&mut Random) -> Conv2d,
+) -> ConvBlock {
+    let second = random(r);
+    let kernel = r.pick(&[1, 2, 3]);
+    let first = Conv2d {
+        height: second.height + kernel - 1,
+        width: second.width + kernel - 1,
+        in_channels: r.pick(&[1, 16, 32]),
+        out_channels: second.in_channels,
+        kernel_height: kernel,
+        kernel_width: kernel,
+        padding: 0,
+        ..second
+    };
+    let second = random_conv_pool(r, fill, second);
+    ConvBlock { first, epsilon: 1e-3, momentum: 0.99, second }
 }
 
 /// A convolution of what `first` gives, if the kernel fits.
@@ -148,7 +191,7 @@ pub fn random_large_winograd(r: &mut Random) -> Conv2d {
         images,
         height,
         width,
-        in_channels: 16,
+        in_channels: r.pick(&[16, 32, 48]),
         out_channels: 16,
         kernel_height: 3,
         kernel_width: 3,

@@ -277,6 +277,25 @@ pub fn check(kernel: &str, promise: &Promise, make: impl Fn(&mut Random, Fill) -
     }
 }
 
+/// Calls a kernel likewise, and checks only that its bits are the same on instruction sets with FMA,
+/// with tiles of any height and on any number of threads.
+#[allow(dead_code, reason = "not of every test program")]
+pub fn check_bits(kernel: &str, make: impl Fn(&mut Random, Fill) -> Call) {
+    let promise =
+        Promise { exact: false, bits: false, tiles: true, tolerance: Tolerance::Value(0.0) };
+    for shape in 0..SHAPES {
+        let call = make(&mut Random::new(kernel, shape), Fill::Floats);
+        let about = format!("{kernel}, shape {shape}, {}", call.geometry);
+        let mut expected: Option<Vec<Vec<u32>>> = None;
+        for isa in Isa::available().filter(|&isa| isa != Isa::Portable) {
+            let bits = bits(&call.run_cpu(isa, usize::MAX));
+            let expected = expected.get_or_insert_with(|| bits.clone());
+            assert_same(&bits, expected, &format!("{about}: {isa}"));
+            check_paths(&about, &promise, &call, isa, expected);
+        }
+    }
+}
+
 fn check_call(about: &str, promise: &Promise, mut call: Call, fill: Fill) {
     let truth: Vec<_> = call.run(Device::Reference).iter().map(wide).collect();
     let plain = promise.bits.then(|| call.run_plain());

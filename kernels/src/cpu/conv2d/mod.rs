@@ -26,7 +26,7 @@ use super::panels::{Panels, PanelsView};
 use super::scratch::Scratch;
 use super::simd::LANES;
 use crate::geometry::{Conv2d, Pool2d};
-use crate::threads::{self, cut};
+use crate::threads;
 use direct::Direct;
 pub(super) use tasks::{PartOfGradient, Tasks};
 use winograd::Winograd;
@@ -65,8 +65,8 @@ pub fn algorithm(g: &Conv2d) -> Algorithm {
     best.1
 }
 
-/// Tasks that a batch is cut into at least, where it has so many images. More of them would read
-/// the weights more often than a few images pay for.
+/// Tasks that a batch is cut into at least, where it has so many images and no more workers. More of
+/// them would read the weights more often than a few images pay for.
 const TASKS: usize = 4;
 
 /// What the weight gradient of some images is summed up in.
@@ -140,7 +140,7 @@ impl Convolution {
     /// How many images a task of a batch of so many takes: fewer than at once where the batch is
     /// small. Which images a task takes changes no sum, so their number may depend on the workers'.
     pub fn images_of_batch(&self, batch: usize) -> usize {
-        self.images_at_once().min(batch / TASKS.max(threads::count_here())).max(1)
+        self.images_at_once().min(batch / TASKS.max(threads::sharing())).max(1)
     }
 
     /// Height, width and channels of an output image.
@@ -264,8 +264,10 @@ impl Convolution {
         sums: Option<WeightSums>,
         dx: Option<(&PanelsView, &mut [f32])>,
     ) {
+        if sums.is_none() && dx.is_none() {
+            return;
+        }
         match self {
-            _ if sums.is_none() && dx.is_none() => {}
             Convolution::Direct(direct) => direct.backward(dy, sums, dx),
             Convolution::Winograd(winograd) => {
                 winograd.backward(dy, sums, dx.map(|(weights, dx)| (weights.data, dx)));
@@ -304,9 +306,7 @@ pub fn conv2d_backward_input(g: &Conv2d, dy: &[f32], w: &[f32], dx: &mut [f32]) 
 pub fn conv2d_backward_weight(g: &Conv2d, x: &[f32], dy: &[f32], dw: &mut [f32]) {
     let isa = Isa::current();
     let convolution = Convolution::new(isa, g);
-    let tasks = Tasks::new(&convolution, g);
-    let no_outputs = cut(&mut [0.0f32; 0], tasks.images);
-    tasks.gradients(isa, dw, no_outputs, None, |images, gradient, _| {
+    Tasks::new(&convolution, g, false).gradients(isa, dw, (), (), |images, gradient, _| {
         convolution.few_at_a_time(images, gradient, |images, sums| {
             let x = &x[images.start * g.image_len()..images.end * g.image_len()];
             let dy = &dy[images.start * g.out_image_len()..images.end * g.out_image_len()];
@@ -339,5 +339,30 @@ mod tests {
         assert_eq!(single(conv5).is_some(), panel_width(isa) > LANES);
         assert!(single(Conv2d { height: 5, ..conv5 }).is_none(), "two tiles");
         assert!(single(Conv2d { out_channels: 32, ..conv5 }).is_none(), "a single panel");
+    }
+
+    /// Sums over nothing.
+    #[test]
+    fn the_weight_gradient_of_no_images_is_zero() {
+        let g = |in_channels| Conv2d {
+            images: 0,
+            height: 6,
+            width: 6,
+            in_channels,
+            out_channels: 16,
+            kernel_height: 3,
+            kernel_width: 3,
+            stride: 1,
+            padding: 0,
+        };
+        for threads in [1, 8] {
+            threads::Workers::new(threads).unwrap().run(|| {
+                for g in [g(1), g(48)] {
+                    let mut dw = vec![7.5; g.weight_len()];
+                    conv2d_backward_weight(&g, &[], &[], &mut dw);
+                    assert!(dw.iter().all(|&dw| dw == 0.0), "{g:?} on {threads} threads");
+                }
+            });
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::cpu::isa::Isa;
 use crate::cpu::reduce::tree_of_slices;
 use crate::cpu::scratch::Scratch;
 use crate::geometry::{Conv2d, shard_len};
-use crate::threads::{self, Loop, Outputs, cut};
+use crate::threads::{self, Beside, Loop, Outputs, cut};
 
 /// The tasks of a backward pass. A shard's weight gradient and its images' outputs, which is what
 /// belongs to each image alone, are one of them.
@@ -17,14 +17,17 @@ use crate::threads::{self, Loop, Outputs, cut};
 /// is what it was.
 pub(in crate::cpu) struct Tasks {
     batch: usize,
-    /// Numbers of the weights behind all input channels at a tap.
-    tap_len: usize,
+    shards: usize,
+    /// Images of a shard.
+    shard_len: usize,
     /// Input channels.
     channels: usize,
-    /// Whether outputs are tasks apart from weight gradients.
-    pub apart: bool,
+    /// Numbers of the weights behind all input channels at a tap.
+    tap_len: usize,
     /// Into how many parts a shard's weight gradient is cut.
     parts: usize,
+    /// Whether outputs are tasks apart from weight gradients.
+    pub apart: bool,
     /// Of how many images a task computes outputs.
     pub images: usize,
 }
@@ -37,25 +40,29 @@ pub(in crate::cpu) struct PartOfGradient<'a> {
 }
 
 impl Tasks {
-    /// Those of a convolution of this geometry.
-    pub fn new(convolution: &Convolution, g: &Conv2d) -> Tasks {
-        let (batch, workers) = (g.images(), threads::count_here());
-        let shards = batch.div_ceil(shard_len(batch));
+    /// Those of a convolution of this geometry. If `has_outputs`, these take about as long as the
+    /// weight gradient, else next to nothing.
+    pub fn new(convolution: &Convolution, g: &Conv2d, has_outputs: bool) -> Tasks {
+        let (batch, workers) = (g.images(), threads::sharing());
+        let shard_len = shard_len(batch);
+        let shards = batch.div_ceil(shard_len);
         let apart = shards < workers;
-        // Half of the workers for the outputs.
-        let wanted = if apart { workers / (2 * shards) } else { 1 };
+        let for_gradients = if has_outputs { workers / 2 } else { workers };
+        let wanted = if apart { for_gradients / shards.max(1) } else { 1 };
         let fits = |parts: &usize| convolution.most_parts().is_multiple_of(*parts);
         Tasks {
             batch,
-            tap_len: g.in_channels() * g.out_channels(),
+            shards,
+            shard_len,
             channels: g.in_channels(),
-            apart,
+            tap_len: g.in_channels() * g.out_channels(),
             parts: (1..=wanted).rev().find(fits).unwrap_or(1),
-            images: if apart { convolution.images_of_batch(batch) } else { shard_len(batch) },
+            apart,
+            images: if apart { convolution.images_of_batch(batch) } else { shard_len },
         }
     }
 
-    /// Runs them, and `beside` them another loop. `task` is given images and where to put their weight
+    /// Runs them, and another loop beside them. `task` is given images and where to put their weight
     /// gradient and their outputs, of which one may be missing; the tree merges the shards' weight
     /// gradients to `dw`. The chunks of `outputs` are those of [`Tasks::images`] images each.
     pub fn gradients<O: Outputs>(
@@ -63,7 +70,7 @@ impl Tasks {
         isa: Isa,
         dw: &mut [f32],
         outputs: O,
-        beside: Option<&dyn Loop>,
+        beside: impl Loop,
         task: impl Fn(Range<usize>, Option<PartOfGradient>, Option<O::Chunk>) + Sync,
     ) {
         if self.parts == 1 {
@@ -86,14 +93,14 @@ impl Tasks {
         isa: Isa,
         dw: &mut [f32],
         outputs: O,
-        beside: Option<&dyn Loop>,
+        beside: impl Loop,
         task: impl Fn(Range<usize>, Option<PartOfGradient>, Option<O::Chunk>) + Sync,
     ) {
-        let (shards, len) = (self.batch.div_ceil(shard_len(self.batch)), dw.len());
-        if shards == 1 {
+        let len = dw.len();
+        if self.shards == 1 {
             return self.run(cut(dw, len / self.parts), outputs, beside, task);
         }
-        let mut sums = Scratch::new(shards * len);
+        let mut sums = Scratch::new(self.shards * len);
         let mut sums = sums.write();
         self.run(cut(&mut sums, len / self.parts), outputs, beside, task);
         tree_of_slices(isa, &sums, len, dw);
@@ -104,28 +111,26 @@ impl Tasks {
         &self,
         gradients: impl Outputs<Chunk = &'a mut [f32]>,
         outputs: O,
-        beside: Option<&dyn Loop>,
+        beside: impl Loop,
         task: impl Fn(Range<usize>, Option<PartOfGradient>, Option<O::Chunk>) + Sync,
     ) {
-        let beside = beside.unwrap_or(&());
         let images_of = |i: usize, len: usize| i * len..self.batch.min((i + 1) * len);
-        let (shard_len, channels) = (shard_len(self.batch), self.channels / self.parts);
         let part = |i: usize, numbers| {
-            let first = i % self.parts * channels;
-            PartOfGradient { numbers, channels: first..first + channels }
+            let (channels, place) = (self.channels / self.parts, i % self.parts);
+            PartOfGradient { numbers, channels: place * channels..(place + 1) * channels }
         };
         if self.apart {
             let of_weights = |i: usize, numbers| {
-                task(images_of(i / self.parts, shard_len), Some(part(i, numbers)), None);
+                task(images_of(i / self.parts, self.shard_len), Some(part(i, numbers)), None);
             };
             let of_outputs = |i, out| task(images_of(i, self.images), None, Some(out));
-            let (weights, outputs) = ((gradients, of_weights), (outputs, of_outputs));
-            threads::together(&[&weights, beside, &outputs]);
+            let others = Beside(beside, (outputs, of_outputs));
+            threads::run(Beside((gradients, of_weights), others));
         } else {
-            let shards = ((gradients, outputs), |i: usize, (numbers, out)| {
-                task(images_of(i, shard_len), Some(part(i, numbers)), Some(out));
-            });
-            threads::together(&[&shards, beside]);
+            let of_shards = |i: usize, (numbers, out)| {
+                task(images_of(i, self.shard_len), Some(part(i, numbers)), Some(out));
+            };
+            threads::run(Beside(((gradients, outputs), of_shards), beside));
         }
     }
 }

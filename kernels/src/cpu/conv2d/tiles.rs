@@ -192,8 +192,9 @@ impl<L: Line<FROM, TO>, const FROM: usize, const TO: usize> Kernel
             let start = image * layout.len() + part.start[0] * row_len + part.start[1] * channels;
             let start = start + first_block * LANES;
             for block in 0..spectrum.blocks {
-                // SAFETY: `part` lies inside its image and `check` made sure that the image is
-                // there, and that the spectrum holds all frequencies of all blocks and tiles.
+                // SAFETY: `part` lies inside its image, and `check_some` made sure that the image is
+                // there, that its pixels have all blocks from the first one on, and that the spectrum
+                // holds all frequencies of all blocks and tiles.
                 unsafe {
                     let from = images.as_ptr().add(start + block * LANES);
                     let to = to.as_mut_ptr().add(spectrum.tile(block, tile));

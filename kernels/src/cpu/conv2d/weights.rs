@@ -79,7 +79,7 @@ impl<L: Line<3, T>, const T: usize> Kernel for Through<PackBlock<'_>, L, 3, T> {
             turned = weights.turned(s, row, column);
             (turned.as_flattened(), LANES, LANES * LANES)
         } else {
-            (&w[(row * columns + column).min(w.len())..], columns, depth * columns)
+            (&w[row * columns + column..], columns, depth * columns)
         };
         for k in 0..LANES {
             let at = column / width * T * T * frequency + (row + k) * width + column % width;

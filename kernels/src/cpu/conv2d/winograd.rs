@@ -8,7 +8,7 @@
 //! dy --A y Aᵀ--> M --- M Uᵀ --> dV --B dV Bᵀ--> dx   (tiles that overlap are added up)
 //! ```
 //!
-//! Both gradients share M. Each output is one chain in each product; which images are transformed
+//! Both gradients share M, if one task computes them. Each output is one chain in each product; which images are transformed
 //! together changes no sum.
 
 use std::ops::Range;
@@ -300,6 +300,8 @@ impl Winograd {
             to: &mut m,
         }));
         if let Some((x, Sums { sums, begin, channels })) = sums {
+            let are_blocks = [channels.start, channels.end].map(|at| at.is_multiple_of(LANES));
+            assert_eq!(are_blocks, [true; 2], "blocks of 16 channels");
             let inputs = Spectrum { blocks: channels.len() / LANES, ..inputs };
             let mut v = Scratch::new(inputs.len());
             let mut v = v.write();

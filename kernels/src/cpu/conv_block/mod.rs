@@ -13,8 +13,9 @@
 //! Only z and dn are written to memory; a is computed again. All sums have the orders of the
 //! kernels of the menu that this stands for, so the bits are theirs.
 //!
-//! A *thin* block, whose first convolution costs less than reading its result from memory, keeps
-//! neither, and rounds one weight gradient otherwise: see `thin.rs`.
+//! A *thin* block, whose first convolution costs less than reading its result from memory, computes z
+//! again and, where a shard is one task, keeps no dn either. It rounds one weight gradient otherwise:
+//! see `thin.rs`.
 
 mod thin;
 
@@ -179,9 +180,9 @@ pub fn conv_block_backward(
     let first = First { isa, g, conv, weights, x, bias: bias1 };
     let norm = Norm { mean, inverse_deviation, scale: &scale, beta };
     let stage = Stage::new(isa, &g.second);
-    let tasks = Tasks::new(&stage.conv, &g.second.conv);
+    let tasks = Tasks::new(&stage.conv, &g.second.conv, true);
     let second = Second { isa, g, dy, codes, z, first: &first, norm, stage };
-    // A thin block keeps dn only for tasks that are not its image's own.
+    // A thin block keeps dn only where its sums are tasks of their own.
     let kept = if g.is_thin() && !tasks.apart { 0 } else { g.second.conv.input_len() };
     let [of_dn, of_xhat] = thin::sums_len(g);
     let [mut dn, mut of_dn, mut of_xhat] = [kept, of_dn, of_xhat].map(Scratch::new);
@@ -252,7 +253,7 @@ impl Second<'_> {
         );
         let (of_dn, of_xhat) = thin_apart;
         let beside = (of_xhat, |shard, sums: &mut [f32]| self.add_xhat_of(shard, sums));
-        tasks.gradients(self.isa, dw, outputs, Some(&beside), |images, gradient, out| {
+        tasks.gradients(self.isa, dw, outputs, beside, |images, gradient, out| {
             let out = out.map(|(dn, sums, xhat_sums, bias_sums, (of_dn, of_xhat))| Out {
                 dn,
                 sums,
@@ -367,9 +368,9 @@ fn first_gradients(
     let weights = wanted.then(|| conv.pack_backward(&g.first, w));
     let weights = weights.as_ref().map(|weights| weights.view());
     let (len, out_len) = (g.first.image_len(), g.first.out_image_len());
-    let tasks = Tasks::new(&conv, &g.first);
+    let tasks = Tasks::new(&conv, &g.first, wanted);
     let dx = cut(dx, tasks.images * len);
-    tasks.gradients(isa, dw, dx, None, |all, gradient, mut dx| {
+    tasks.gradients(isa, dw, dx, (), |all, gradient, mut dx| {
         conv.few_at_a_time(all.clone(), gradient, |images, sums| {
             let out = images.start * out_len..images.end * out_len;
             let mut dz = Scratch::new(out.len());

@@ -1,8 +1,9 @@
 //! Thin blocks: their first convolution costs less than reading its result from memory.
 //!
 //! So z is computed again where it is needed, and since dz = scale (dn - m - xhat q) is linear in
-//! dn, 1 and xhat, so is dw1 in the sums of patches times these three. Round 1 adds them up, and
-//! round 2 is a few thousand multiplications. That rounds dw1 otherwise; all other bits stay.
+//! dn, 1 and xhat, so is dw1 in the sums of patches times these three. Round 1 adds them up, those of
+//! dn in a loop behind it where it has tasks apart; round 2 is a few thousand multiplications. That
+//! rounds dw1 otherwise; all other bits stay.
 
 use std::ops::Range;
 
@@ -85,13 +86,13 @@ impl Second<'_> {
     pub fn add_xhat_of(&self, shard: usize, sums: &mut [f32]) {
         let Norm { mean, inverse_deviation: scale, .. } = self.norm;
         let beta = Scratch::zeros(mean.len());
+        let beta = &beta.read();
         let all = self.shard(shard);
         let mut patches = Patches::NONE;
         self.first.conv.few_at_a_time(all.clone(), None, |images, _| {
             let mut xhat = Scratch::new(images.len() * self.g.first.out_image_len());
             let mut xhat = xhat.write();
             self.first.with_z(self.z, images.clone(), |x| {
-                let beta = &beta.read();
                 self.isa.run(Normalise { x, mean, scale, beta, relu: false, y: &mut xhat });
             });
             let begin = images.start == all.start;
