@@ -2,6 +2,7 @@
 
 use toile::nn::{BatchNorm, Conv2d, Dense, Dropout, Flatten, Layer, MaxPool2d, Relu, Sequential};
 use toile::{Device, Shape, Tensor, models};
+use toile_kernels::Isa;
 use toile_kernels::rng::Stream;
 use toile_kernels::threads::Workers;
 
@@ -33,8 +34,8 @@ fn network(layers: &[Layer], image: [usize; 3], device: Device) -> Sequential {
 
 /// The largest error that an answer may have, in largest answers.
 const BOUND: f64 = 2e-6;
-/// The same for a convolution by tiles of five or six, as in the kernels' own tests: nothing behind it
-/// evens its errors out.
+/// The same for a single convolution by tiles of six, as in the kernels' own tests: nothing behind
+/// it evens its errors out.
 const TILES_BOUND: f64 = 4e-6;
 
 /// Answers of the packed network, of the layers one by one, and of these in f64.
@@ -132,7 +133,8 @@ fn odd_networks() {
     }
 }
 
-/// Thin convolutions, the last before one by tiles whose windows overlap.
+/// Thin convolutions, the last before one by tiles of five whose windows overlap. Without FMA, a term is
+/// rounded twice, and what the kernels' own tests allow for such tiles is needed.
 #[test]
 fn thin_convolutions() {
     let layers = [
@@ -144,8 +146,9 @@ fn thin_convolutions() {
         MaxPool2d { window: 3, stride: 2 }.into(),
         Flatten {}.into(),
     ];
+    let bound = if Isa::current() == Isa::Portable { TILES_BOUND } else { BOUND };
     for count in [1, 40] {
-        assert_agree(&layers, [13, 12, 2], count, TILES_BOUND);
+        assert_agree(&layers, [13, 12, 2], count, bound);
     }
 }
 

@@ -73,37 +73,26 @@ impl Tasks {
         beside: impl Loop,
         task: impl Fn(Range<usize>, Option<PartOfGradient>, Option<O::Chunk>) + Sync,
     ) {
-        if self.parts == 1 {
-            return self.sum_up(isa, dw, outputs, beside, task);
+        let len = dw.len();
+        if self.shards * self.parts == 1 {
+            return self.run(cut(dw, len), outputs, beside, task);
         }
-        let mut by_parts = Scratch::new(dw.len());
+        let mut sums = Scratch::new(self.shards * len);
+        let mut sums = sums.write();
+        self.run(cut(&mut sums, len / self.parts), outputs, beside, task);
+        if self.parts == 1 {
+            return tree_of_slices(isa, &sums, len, dw);
+        }
+        // The parts lie one after the other, and are to meet at each tap.
+        let mut by_parts = Scratch::new(len);
         let mut by_parts = by_parts.write();
-        self.sum_up(isa, &mut by_parts, outputs, beside, task);
-        let (part_len, line_len) = (dw.len() / self.parts, self.tap_len / self.parts);
+        tree_of_slices(isa, &sums, len, &mut by_parts);
+        let (part_len, line_len) = (len / self.parts, self.tap_len / self.parts);
         for (i, part) in by_parts.chunks_exact(part_len).enumerate() {
             for (tap, line) in dw.chunks_exact_mut(self.tap_len).zip(part.chunks_exact(line_len)) {
                 tap[i * line_len..][..line_len].copy_from_slice(line);
             }
         }
-    }
-
-    /// The same with the parts of `dw` one after the other.
-    fn sum_up<O: Outputs>(
-        &self,
-        isa: Isa,
-        dw: &mut [f32],
-        outputs: O,
-        beside: impl Loop,
-        task: impl Fn(Range<usize>, Option<PartOfGradient>, Option<O::Chunk>) + Sync,
-    ) {
-        let len = dw.len();
-        if self.shards == 1 {
-            return self.run(cut(dw, len / self.parts), outputs, beside, task);
-        }
-        let mut sums = Scratch::new(self.shards * len);
-        let mut sums = sums.write();
-        self.run(cut(&mut sums, len / self.parts), outputs, beside, task);
-        tree_of_slices(isa, &sums, len, dw);
     }
 
     /// Calls `task` for all of them. `gradients` has a chunk for each part of each shard.

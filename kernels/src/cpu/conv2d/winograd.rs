@@ -8,8 +8,8 @@
 //! dy --A y Aᵀ--> M --- M Uᵀ --> dV --B dV Bᵀ--> dx   (tiles that overlap are added up)
 //! ```
 //!
-//! Both gradients share M, if one task computes them. Each output is one chain in each product; which images are transformed
-//! together changes no sum.
+//! Both gradients share M, if one task computes them. Each output is one chain in each product; which
+//! images are transformed together changes no sum.
 
 use std::ops::Range;
 
