@@ -171,7 +171,7 @@ impl Direct {
     }
 
     /// A chain through the pixels of the images.
-    fn weight_gradient(&self, dy: &[f32], (x, Sums { sums, begin, channels }): WeightSums) {
+    fn weight_gradient(&self, dy: &[f32], (x, Sums { sums, begin, channels, .. }): WeightSums) {
         assert_eq!(channels, 0..self.g.in_channels(), "all channels");
         let g = &self.g;
         let (row_len, run_len) =

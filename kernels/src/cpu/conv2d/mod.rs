@@ -75,6 +75,8 @@ pub(super) struct Sums<'a> {
     pub sums: &'a mut [f32],
     /// Whether the sums begin with these images, from 0, and do not go on from what is there.
     pub begin: bool,
+    /// Whether there are no other images: then the sums become the gradient itself.
+    pub whole: bool,
     /// The input channels whose weights they are for.
     pub channels: Range<usize>,
 }
@@ -233,12 +235,14 @@ impl Convolution {
         mut body: impl FnMut(Range<usize>, Option<Sums>),
     ) {
         let at_once = self.images_at_once();
+        let whole = all.len() <= at_once;
         let mut few = |mut sums: Option<(&mut [f32], Range<usize>)>| {
             for first in all.clone().step_by(at_once) {
                 let begin = first == all.start;
                 let sums = sums.as_mut().map(|(sums, channels)| Sums {
                     sums,
                     begin,
+                    whole,
                     channels: channels.clone(),
                 });
                 body(first..all.end.min(first + at_once), sums);
@@ -246,13 +250,13 @@ impl Convolution {
         };
         match (self, gradient) {
             (_, None) => few(None),
-            (Convolution::Direct(_), Some(part)) => few(Some((part.numbers, part.channels))),
-            (Convolution::Winograd(winograd), Some(part)) => {
+            (Convolution::Winograd(winograd), Some(part)) if !whole => {
                 let mut sums = Scratch::new(winograd.sums_len(part.channels.len()));
                 let mut sums = sums.write();
                 few(Some((&mut sums, part.channels)));
                 winograd.finish(&sums, part.numbers);
             }
+            (_, Some(part)) => few(Some((part.numbers, part.channels))),
         }
     }
 

@@ -5,6 +5,7 @@ use super::transform::{Square, Through, both_ways, through};
 use crate::cpu::handover::HandOver;
 use crate::cpu::isa::Isa;
 use crate::cpu::panels::Panels;
+use crate::cpu::products::end_of;
 use crate::cpu::simd::{Kernel, LANES, Simd};
 use crate::geometry::Conv2d;
 use crate::threads::{self, Shared};
@@ -122,30 +123,33 @@ impl Weights<'_> {
     }
 }
 
-/// dw = Gᵀ dU G: from [frequency][c][o] to [tap][c][o].
+/// dw = Gᵀ dU G: from [frequency][c][o] to [tap][c][o], of which these c may be some.
 pub(super) struct WeightGradient<'a> {
     pub frequencies: &'a [f32],
+    /// From the first c on.
     pub dw: &'a mut [f32],
+    /// Numbers of `dw` from one tap to the next.
+    pub tap_len: usize,
 }
 
 impl<L: Line<T, 3>, const T: usize> Kernel for Through<WeightGradient<'_>, L, T, 3> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let WeightGradient { frequencies, dw } = self.kernel;
-        let size = dw.len() / 9;
+        let WeightGradient { frequencies, dw, tap_len } = self.kernel;
+        let size = frequencies.len() / (T * T);
         assert_eq!(frequencies.len(), T * T * size, "the frequencies' size");
-        assert_eq!(dw.len(), 9 * size, "the gradient's size");
+        assert!(end_of(&[(8, tap_len), (1, size)]) <= dw.len(), "the gradient's size");
         assert!(size.is_multiple_of(LANES), "blocks of 16");
         // SAFETY: the last line ends it.
-        let out = unsafe { HandOver::of(dw.len()) };
+        let out = unsafe { HandOver::of(9 * tap_len) };
         for at in (0..size).step_by(LANES) {
             // SAFETY: the sizes say that every frequency and every tap has 16 numbers at `at`.
             unsafe {
                 let from = frequencies.as_ptr().add(at);
                 let from = Square::read_only(from, T * size, size);
                 let to = dw.as_mut_ptr().add(at);
-                let to = Square { start: to, row: 3 * size, column: size };
+                let to = Square { start: to, row: 3 * tap_len, column: tap_len };
                 both_ways::<L, S, T, 3>(s, from, to, out);
             }
         }

@@ -53,7 +53,7 @@ impl First<'_> {
     ) {
         // Few taps are a direct convolution's, which sums up nothing but the gradient.
         let sums = &mut sums[..self.g.first.weight_len()];
-        let sums = Sums { sums, begin, channels: 0..self.g.first.in_channels() };
+        let sums = Sums { sums, begin, whole: false, channels: 0..self.g.first.in_channels() };
         self.conv.backward(numbers, Some((self.inputs(images), sums)), None);
     }
 
