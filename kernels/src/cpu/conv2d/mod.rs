@@ -17,6 +17,7 @@ mod tiles;
 mod transform;
 mod weights;
 mod winograd;
+mod winograd_backward;
 
 use std::ops::Range;
 

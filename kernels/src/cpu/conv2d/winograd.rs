@@ -13,14 +13,13 @@
 
 use std::ops::Range;
 
-use super::forms::{Five, Form, Four, Six, Two};
-use super::frequency::{GradientProducts, Products};
+use super::forms::{self, Form};
+use super::frequency::Products;
 use super::pooled::ToPooled;
 use super::single::{self, SingleTile};
 use super::tiles::{FromFrequencies, Images, Spectrum, Tiling, ToFrequencies};
 use super::transform::through;
-use super::weights::{self, WeightGradient};
-use super::{Sums, WeightSums};
+use super::weights;
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::{Isa, tile_rows_limit};
 use crate::cpu::panels::{Panels, PanelsView, panel_width};
@@ -61,14 +60,16 @@ pub(in crate::cpu) struct Winograd {
 macro_rules! with_form {
     ($of:expr, $method:ident($($argument:expr),*)) => {
         match $of.tiling.outputs {
-            2 => $of.$method::<Two, 4, 2>($($argument),*),
-            4 => $of.$method::<Four, 6, 4>($($argument),*),
-            5 => $of.$method::<Five, 7, 5>($($argument),*),
-            6 => $of.$method::<Six, 8, 6>($($argument),*),
+            2 => $of.$method::<forms::Two, 4, 2>($($argument),*),
+            4 => $of.$method::<forms::Four, 6, 4>($($argument),*),
+            5 => $of.$method::<forms::Five, 7, 5>($($argument),*),
+            6 => $of.$method::<forms::Six, 8, 6>($($argument),*),
             outputs => unreachable!("no form of {outputs} outputs"),
         }
     };
 }
+
+pub(super) use with_form;
 
 impl Winograd {
     pub fn new(isa: Isa, g: &Conv2d, outputs: usize) -> Winograd {
@@ -275,132 +276,8 @@ impl Winograd {
         self.isa.run(through::<F::Output, _, T, M>(written));
     }
 
-    /// The gradients of some images: the sums of the weight gradient, and `dx` with the weights
-    /// beside it.
-    pub fn backward(&self, dy: &[f32], sums: Option<WeightSums>, dx: Option<(&[f32], &mut [f32])>) {
-        with_form!(self, backward_by(dy, sums, dx));
-    }
-
-    fn backward_by<F: Form<T, M>, const T: usize, const M: usize>(
-        &self,
-        dy: &[f32],
-        sums: Option<WeightSums>,
-        dx: Option<(&[f32], &mut [f32])>,
-    ) {
-        let (inputs, outputs) = self.spectra(dy.len());
-        let mut m = Scratch::new(outputs.len());
-        let mut m = m.write();
-        self.isa.run(through::<F::OutputGradient, _, M, T>(ToFrequencies {
-            tiling: self.tiling,
-            images: dy,
-            layout: self.outputs,
-            from_memory: false,
-            first_block: 0,
-            spectrum: outputs,
-            to: &mut m,
-        }));
-        if let Some((x, sums)) = sums {
-            self.weight_gradient_by::<F, T, M>(x, (&m, outputs), sums);
-        }
-        if let Some((weights, dx)) = dx {
-            let mut v = Scratch::new(inputs.len());
-            let mut v = v.write();
-            self.isa.run(Products {
-                left: &m,
-                left_spectrum: outputs,
-                right: weights,
-                to: &mut v,
-                to_spectrum: inputs,
-                tile_rows: self.tile_rows,
-            });
-            dx.fill(0.0);
-            self.isa.run(through::<F::InputGradient, _, T, T>(FromFrequencies {
-                tiling: self.tiling,
-                from: &v,
-                spectrum: inputs,
-                images: dx,
-                layout: self.inputs,
-                finish: None,
-            }));
-        }
-    }
-
-    /// Sums of the weight gradient from x and the spectrum of dy. Where they are whole, a block of
-    /// channels after the other becomes the gradient: the sums of all blocks, many for the few tiles
-    /// that there are then, would leave the cache in between. A network four times as wide trains 1.1
-    /// times as fast by that with batches of 8 (two threads).
-    fn weight_gradient_by<F: Form<T, M>, const T: usize, const M: usize>(
-        &self,
-        x: &[f32],
-        dy: (&[f32], Spectrum),
-        Sums { sums, begin, whole, channels }: Sums,
-    ) {
-        let are_blocks = [channels.start, channels.end].map(|at| at.is_multiple_of(LANES));
-        assert_eq!(are_blocks, [true; 2], "blocks of 16 channels");
-        let blocks = channels.start / LANES..channels.end / LANES;
-        if !whole {
-            return self.add_products::<F, T, M>(x, dy, blocks, (sums, begin));
-        }
-        let block_len = LANES * self.outputs.channels;
-        let tap_len = blocks.len() * block_len;
-        let mut products = Scratch::new(self.sums_len(LANES));
-        let mut products = products.write();
-        for (i, block) in blocks.enumerate() {
-            self.add_products::<F, T, M>(x, dy, block..block + 1, (&mut products, true));
-            let dw = &mut sums[i * block_len..];
-            let gradient = WeightGradient { frequencies: &products, dw, tap_len };
-            self.isa.run(through::<F::WeightGradient, _, T, 3>(gradient));
-        }
-    }
-
-    /// Adds up, at frequencies, the products of dy and of some blocks of x's channels.
-    fn add_products<F: Form<T, M>, const T: usize, const M: usize>(
-        &self,
-        x: &[f32],
-        (dy, outputs): (&[f32], Spectrum),
-        blocks: Range<usize>,
-        (sums, begin): (&mut [f32], bool),
-    ) {
-        let inputs = Spectrum { blocks: blocks.len(), ..outputs };
-        let mut v = Scratch::new(inputs.len());
-        let mut v = v.write();
-        self.isa.run(through::<F::Input, _, T, T>(ToFrequencies {
-            tiling: self.tiling,
-            images: x,
-            layout: self.inputs,
-            from_memory: self.from_memory,
-            first_block: blocks.start,
-            spectrum: inputs,
-            to: &mut v,
-        }));
-        self.isa.run(GradientProducts {
-            left: &v,
-            left_spectrum: inputs,
-            right: dy,
-            right_spectrum: outputs,
-            sums,
-            begin,
-            tile_rows: self.tile_rows,
-        });
-    }
-
-    /// The weight gradient of what `sums` has added up.
-    pub fn finish(&self, sums: &[f32], dw: &mut [f32]) {
-        with_form!(self, finish_by(sums, dw));
-    }
-
-    fn finish_by<F: Form<T, M>, const T: usize, const M: usize>(
-        &self,
-        sums: &[f32],
-        dw: &mut [f32],
-    ) {
-        let tap_len = dw.len() / 9;
-        let gradient = WeightGradient { frequencies: sums, dw, tap_len };
-        self.isa.run(through::<F::WeightGradient, _, T, 3>(gradient));
-    }
-
     /// The spectra of inputs and outputs of as many images as have `output_len` outputs.
-    fn spectra(&self, output_len: usize) -> (Spectrum, Spectrum) {
+    pub(super) fn spectra(&self, output_len: usize) -> (Spectrum, Spectrum) {
         let [height, width] = self.outputs.size;
         let images = output_len / (height * width * self.outputs.channels);
         let spectrum = |channels: usize| Spectrum {
