@@ -48,8 +48,14 @@ impl Workers {
             .map_err(|e| format!("cannot start {threads} worker threads: {e}"))
     }
 
-    /// Runs `work` inside the pool: every kernel that it calls uses these workers.
+    /// Runs `work` inside the pool: every kernel that it calls uses these workers. Inside the work of
+    /// other workers they stay out of it, and those go on with it.
     pub fn run<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        // A leader that waited for another pool would in the meantime take up its helpers' work, which
+        // ends only when it leads on.
+        if IN_TASK.get() || Team::is_led() {
+            return work();
+        }
         self.pool.install(|| Team::run(self.count(), work))
     }
 
@@ -196,6 +202,25 @@ mod tests {
         assert_eq!(numbers[17], 0);
         workers.run(|| chunks(&mut numbers, 1, |i, chunk| chunk.fill(i as i32)));
         assert_eq!(numbers, std::array::from_fn(|i| i as i32));
+    }
+
+    /// Workers inside the work of others, in and outside of a task, do all of it and nothing waits for
+    /// ever.
+    #[test]
+    fn workers_inside_of_workers() {
+        let inner = Workers::new(3).unwrap();
+        for threads in 1..=3 {
+            let mut numbers = [[0; 10]; 20];
+            Workers::new(threads).unwrap().run(|| {
+                for _ in 0..100 {
+                    inner.run(|| chunks(&mut numbers, 1, |i, row| row[0].fill(i)));
+                }
+                chunks(&mut numbers, 1, |_, row| {
+                    inner.run(|| chunks(&mut row[0], 1, |j, number| number[0] += 100 * j));
+                });
+            });
+            assert_eq!(numbers, std::array::from_fn(|i| std::array::from_fn(|j| i + 100 * j)));
+        }
     }
 
     /// A loop in a task's body runs in that task: on a team, in a pool and outside of both.

@@ -22,20 +22,20 @@ const NARROW_TASK_ROWS: usize = 32;
 
 /// c = a b: [M, K] [K, N] -> [M, N]
 pub fn gemm_nn(g: &Gemm, a: &[f32], b: &[f32], c: &mut [f32]) {
-    let isa = Isa::current();
+    let products = Products::current();
     by_parts(g, c, |rows, columns, part| {
-        let panels = pack(isa, g, b, columns);
-        multiply(isa, &a[rows.start * g.depth()..rows.end * g.depth()], &panels, part);
+        let panels = pack(products.isa, g, b, columns);
+        products.multiply(&a[rows.start * g.depth()..rows.end * g.depth()], &panels, part);
     });
 }
 
 /// c = a bᵀ: [M, K] [N, K] -> [M, N]
 pub fn gemm_nt(g: &Gemm, a: &[f32], b: &[f32], c: &mut [f32]) {
-    let isa = Isa::current();
+    let products = Products::current();
     by_parts(g, c, |rows, columns, part| {
         let b = &b[columns.start * g.depth()..columns.end * g.depth()];
-        let panels = Panels::pack_transposed(isa, g.depth(), columns.len(), b);
-        multiply(isa, &a[rows.start * g.depth()..rows.end * g.depth()], &panels, part);
+        let panels = Panels::pack_transposed(products.isa, g.depth(), columns.len(), b);
+        products.multiply(&a[rows.start * g.depth()..rows.end * g.depth()], &panels, part);
     });
 }
 
@@ -46,27 +46,42 @@ fn pack(isa: Isa, g: &Gemm, b: &[f32], columns: Range<usize>) -> Panels {
     })
 }
 
-fn multiply(isa: Isa, a: &[f32], panels: &Panels, c: &mut [f32]) {
-    let b = panels.view();
-    isa.run(RowProduct {
-        a,
-        rows: Grid::line(c.len() / b.columns, b.depth),
-        runs: 1,
-        run_step: 0,
-        run_len: b.depth,
-        b: &b,
-        b_row: 0,
-        b_step: 0,
-        c,
-        finish: Finish::NONE,
-        skips_zeros: false,
-        tile_rows: tile_rows_limit(),
-    });
+/// How products are made; asked for outside of tasks, on the thread that tests force it on.
+#[derive(Clone, Copy)]
+struct Products {
+    isa: Isa,
+    /// The largest tile height to use.
+    tile_rows: usize,
+}
+
+impl Products {
+    fn current() -> Products {
+        Products { isa: Isa::current(), tile_rows: tile_rows_limit() }
+    }
+
+    /// c = a b
+    fn multiply(self, a: &[f32], panels: &Panels, c: &mut [f32]) {
+        let b = panels.view();
+        self.isa.run(RowProduct {
+            a,
+            rows: Grid::line(c.len() / b.columns, b.depth),
+            runs: 1,
+            run_step: 0,
+            run_len: b.depth,
+            b: &b,
+            b_row: 0,
+            b_step: 0,
+            c,
+            finish: Finish::NONE,
+            skips_zeros: false,
+            tile_rows: self.tile_rows,
+        });
+    }
 }
 
 /// c = aᵀ b: [K, M] [K, N] -> [M, N]; K is the batch and is summed by shards.
 pub fn gemm_tn(g: &Gemm, a: &[f32], b: &[f32], c: &mut [f32]) {
-    let isa = Isa::current();
+    let Products { isa, tile_rows } = Products::current();
     by_parts(g, c, |rows, columns, part| {
         let panels = pack(isa, g, b, columns);
         isa.run(ShardedProduct {
@@ -74,7 +89,7 @@ pub fn gemm_tn(g: &Gemm, a: &[f32], b: &[f32], c: &mut [f32]) {
             a_step: g.rows(),
             b: &panels.view(),
             c: part,
-            tile_rows: tile_rows_limit(),
+            tile_rows,
         });
     });
 }

@@ -29,8 +29,8 @@ impl HandOver {
     /// one.
     ///
     /// # Safety
-    /// [`HandOver::end`] must follow before any other thread is told that results are there. After a
-    /// panic there are none.
+    /// [`HandOver::end`] must follow before anybody uses what is written, this thread included, and
+    /// nothing may panic in between.
     pub unsafe fn of(numbers: usize) -> HandOver {
         let far = threads::count() > 1 && !threads::have_common_cache();
         HandOver { past_caches: far || numbers >= LARGE }

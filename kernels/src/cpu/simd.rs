@@ -28,10 +28,10 @@ pub trait Simd: Copy + Send + Sync {
     /// # Safety
     /// 16 f32 must be writable at `to`; no alignment is asked for.
     unsafe fn store(self, to: *mut f32, v: Self::V);
-    /// [`Simd::store`] past the caches, if the CPU can and `to` is the start of a cache line. Other
-    /// threads may see it late: [`Simd::end_past_caches`] must follow before they are told of it.
+    /// [`Simd::store`] past the caches, if the CPU can and `to` is the start of a cache line.
     /// # Safety
-    /// As for [`Simd::store`].
+    /// As for [`Simd::store`], and [`Simd::end_past_caches`] must follow before anybody uses what is
+    /// there, this thread included.
     #[inline(always)]
     unsafe fn store_past_caches(self, to: *mut f32, v: Self::V) {
         // SAFETY: the caller guarantees it.

@@ -215,7 +215,6 @@ macro_rules! tuples_of_outputs {
 tuples_of_outputs! {
     (A a, B b)
     (A a, B b, C c)
-    (A a, B b, C c, D d)
     (A a, B b, C c, D d, E e)
 }
 

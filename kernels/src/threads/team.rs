@@ -80,7 +80,7 @@ impl Team {
     /// Calls `lead` on this thread of a pool of `threads` workers; the loops that it begins are
     /// shared with the others.
     pub fn run<R: Send>(threads: usize, lead: impl FnOnce() -> R + Send) -> R {
-        if threads < 2 || !LEADS.get().is_null() {
+        if threads < 2 || Team::is_led() {
             return lead();
         }
         let team = Team::new(threads);
@@ -89,6 +89,11 @@ impl Team {
             lead()
         };
         super::beside(team.helpers, |who| team.help(who), lead)
+    }
+
+    /// Whether this thread leads a team.
+    pub fn is_led() -> bool {
+        !LEADS.get().is_null()
     }
 
     /// Calls `body(i)` for `i` in `0..count` on the team that this thread leads; says no where it

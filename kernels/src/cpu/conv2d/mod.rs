@@ -93,7 +93,10 @@ pub(super) enum Convolution {
 }
 
 impl Convolution {
+    /// # Panics
+    /// If the geometry is impossible.
     pub fn new(isa: Isa, g: &Conv2d) -> Convolution {
+        assert!(g.fault().is_none(), "{g:?}: {}", g.fault().unwrap_or_default());
         match algorithm(g) {
             Algorithm::Direct => Convolution::Direct(Direct::new(isa, g)),
             Algorithm::Winograd(outputs) => Convolution::Winograd(Winograd::new(isa, g, outputs)),
@@ -344,6 +347,24 @@ mod tests {
         assert_eq!(single(conv5).is_some(), panel_width(isa) > LANES);
         assert!(single(Conv2d { height: 5, ..conv5 }).is_none(), "two tiles");
         assert!(single(Conv2d { out_channels: 32, ..conv5 }).is_none(), "a single panel");
+    }
+
+    /// Tiles of such a geometry would begin outside of the image.
+    #[test]
+    #[should_panic(expected = "padding must be less than the kernel")]
+    fn an_impossible_geometry_is_refused() {
+        let g = Conv2d {
+            images: 1,
+            height: 4,
+            width: 4,
+            in_channels: 16,
+            out_channels: 16,
+            kernel_height: 3,
+            kernel_width: 3,
+            stride: 1,
+            padding: 9,
+        };
+        conv2d_forward(&g, &[0.0; 256], &[0.0; 9 * 256], &mut vec![0.0; g.output_len()]);
     }
 
     /// Sums over nothing.

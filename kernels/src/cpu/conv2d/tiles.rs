@@ -192,7 +192,8 @@ impl<L: Line<FROM, TO>, const FROM: usize, const TO: usize> Kernel
             let start = image * layout.len() + part.start[0] * row_len + part.start[1] * channels;
             let start = start + first_block * LANES;
             for block in 0..spectrum.blocks {
-                // SAFETY: `part` lies inside its image, and `check_some` made sure that the image is
+                // SAFETY: `part` lies inside its image, since no tile of a possible geometry, which
+                // `Convolution::new` checked, begins past it. `check_some` made sure that the image is
                 // there, that its pixels have all blocks from the first one on, and that the spectrum
                 // holds all frequencies of all blocks and tiles.
                 unsafe {
@@ -256,7 +257,7 @@ impl<L: Line<FROM, TO>, const FROM: usize, const TO: usize> Kernel
             let part = layout.part(place, TO);
             for block in 0..spectrum.blocks {
                 // SAFETY: `check` made sure that the spectrum holds all frequencies of all blocks
-                // and tiles, and that the image is there, inside which `part` lies.
+                // and tiles, and that the image is there, inside which `part` lies, as above.
                 unsafe {
                     let from = from.as_ptr().add(spectrum.tile(block, tile));
                     let from = Square::read_only(from, FROM * step, step);

@@ -82,15 +82,18 @@ impl<L: Line<3, T>, const T: usize> Kernel for Through<PackBlock<'_>, L, 3, T> {
         } else {
             (&w[row * columns + column..], columns, depth * columns)
         };
+        let at = column / width * T * T * frequency + row * width + column % width;
+        let end = at + (LANES - 1) * width + (T * T - 1) * frequency + LANES;
+        // Nothing panics between the first store and the last line.
+        let start = panels.start_of(at..end);
         for k in 0..LANES {
-            let at = column / width * T * T * frequency + (row + k) * width + column % width;
-            let end = at + (T * T - 1) * frequency + LANES;
-            let to =
-                Square { start: panels.start_of(at..end), row: T * frequency, column: frequency };
-            // SAFETY: the panel has a vector there at each frequency, as `start_of` checked, and
-            // nobody else writes these. Every tap has row `row + k` and 16 columns from `column` on,
-            // by the weights' size; in the turned block it is row k.
+            // SAFETY: the panel has a vector in row `row + k` at each frequency, as `start_of` checked
+            // for the last one, and nobody else writes these, as `pack` gives each task rows and columns
+            // of its own. Every tap has this row and 16 columns from `column` on, by the weights' size;
+            // in the turned block it is row k.
             unsafe {
+                let to =
+                    Square { start: start.add(k * width), row: T * frequency, column: frequency };
                 if is_there {
                     let from = from.as_ptr().add(k * row_step);
                     both_ways::<L, S, 3, T>(s, Square::read_only(from, 3 * tap, tap), to, out);

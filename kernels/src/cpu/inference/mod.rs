@@ -93,6 +93,8 @@ enum What {
         /// Whether many inputs are 0, and what they are multiplied with does not matter.
         skips_zeros: bool,
         after: After,
+        /// The largest tile height to use.
+        tile_rows: usize,
     },
     Affine {
         scale: Vec<f32>,
@@ -265,7 +267,8 @@ fn prepare(
             });
             let after = After { bias: bias.clone(), relu, pool: None };
             let skips_zeros = behind_relu && weight.iter().all(|weight| weight.is_finite());
-            let what = What::Dense { inputs: len, weights, skips_zeros, after };
+            let tile_rows = tile_rows_limit();
+            let what = What::Dense { inputs: len, weights, skips_zeros, after, tile_rows };
             (what, columns, IMAGES_AT_ONCE, usize::from(relu))
         }
         Layer::Affine { scale, shift } => {
@@ -303,20 +306,22 @@ impl Step {
                     pool_images(isa, pool, &convolved, y);
                 }
             },
-            &What::Dense { inputs, ref weights, skips_zeros, ref after } => isa.run(RowProduct {
-                a: x,
-                rows: Grid::line(images, inputs),
-                runs: 1,
-                run_step: 0,
-                run_len: inputs,
-                b: &weights.view(),
-                b_row: 0,
-                b_step: 0,
-                c: y,
-                finish: after.finish(),
-                skips_zeros,
-                tile_rows: tile_rows_limit(),
-            }),
+            &What::Dense { inputs, ref weights, skips_zeros, ref after, tile_rows } => {
+                isa.run(RowProduct {
+                    a: x,
+                    rows: Grid::line(images, inputs),
+                    runs: 1,
+                    run_step: 0,
+                    run_len: inputs,
+                    b: &weights.view(),
+                    b_row: 0,
+                    b_step: 0,
+                    c: y,
+                    finish: after.finish(),
+                    skips_zeros,
+                    tile_rows,
+                })
+            }
             What::Affine { scale, shift } => isa.run(Affine { x, scale, shift, y }),
             What::Relu => isa.run(Relu { x, y }),
             What::MaxPool(pool) => pool_images(isa, pool, x, y),

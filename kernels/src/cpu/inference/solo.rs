@@ -13,7 +13,7 @@ use super::conv_layer::ConvLayer;
 use super::plan::{Cut, MOST_PHASES, Part, Plan};
 use super::{After, Step, What};
 use crate::cpu::finish::Finish;
-use crate::cpu::isa::{Isa, tile_rows_limit};
+use crate::cpu::isa::Isa;
 use crate::cpu::panels::PanelsView;
 use crate::cpu::products::{Grid, RowProduct};
 use crate::cpu::scratch::Scratch;
@@ -156,7 +156,7 @@ impl Run<'_> {
                 self.steps[step].run(self.isa, 1, self.operands(worker, step).0, to);
             }
             What::Conv { .. } => self.convolve(worker, start..end, part, to),
-            &What::Dense { ref weights, skips_zeros, ref after, .. } => {
+            &What::Dense { ref weights, skips_zeros, ref after, tile_rows, .. } => {
                 let (b, finish) = some(weights.view(), after, &part.columns);
                 self.isa.run(RowProduct {
                     a: self.operands(worker, step).0,
@@ -170,7 +170,7 @@ impl Run<'_> {
                     c: to,
                     finish,
                     skips_zeros,
-                    tile_rows: tile_rows_limit(),
+                    tile_rows,
                 });
             }
             What::Affine { .. } | What::Relu | What::MaxPool(_) => unreachable!("never cut"),
