@@ -79,6 +79,7 @@ pub mod checkpoint;
 pub mod data;
 pub mod error;
 pub mod evaluate;
+mod files;
 pub mod gradcheck;
 mod memory;
 pub mod metrics;

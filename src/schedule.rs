@@ -206,6 +206,12 @@ impl EarlyStopping {
         (self.best_epoch > 0).then_some(self.best_epoch)
     }
 
+    /// Epochs so far.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
+    }
+
     /// The best epoch's validation loss; `None` while no finite loss was seen.
     #[must_use]
     pub fn best_loss(&self) -> Option<f64> {

@@ -12,7 +12,7 @@ use std::path::Path;
 /// below it. Programs and the crate root lie above all, the crate `toile_kernels` below all.
 const LAYERS: &[&[&str]] = &[
     // Plain values that everybody needs.
-    &["error", "shape"],
+    &["error", "files", "shape"],
     &["autograd", "tensor"],
     // Operations bring the cases on which their gradients are checked.
     &["gradcheck"],

@@ -1,16 +1,14 @@
 //! Opening model files, and holding them against what their run says of them.
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::Path;
 
 use serde::Deserialize;
 
 use super::MAX_FILE_BYTES;
 use crate::error::{Error, Result, shortened};
-
-/// The largest `evaluation.json` that is read, in bytes: 256 classes make far less.
-const MAX_EVALUATION_BYTES: u64 = 16 << 20;
+use crate::files::{MAX_RESULT_BYTES, read_regular};
 
 /// Opens a regular file of at most [`MAX_FILE_BYTES`] and says how many bytes it has.
 pub(super) fn open(path: &Path) -> Result<(File, u64)> {
@@ -46,10 +44,7 @@ struct Evaluated {
 /// Checks that the evaluation at `path` is of weights with the hash `found`.
 pub(super) fn check_hash(weights: &Path, found: &str, path: &Path) -> Result<()> {
     let shown = path.display();
-    let mut text = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_EVALUATION_BYTES).read_to_end(&mut text))
-        .map_err(|fault| cannot_read(path, &fault))?;
+    let text = read_regular(path, MAX_RESULT_BYTES).map_err(|fault| cannot_read(path, &fault))?;
     let evaluated: Evaluated = serde_json::from_slice(&text).map_err(|fault| {
         Error::Input(format!(
             "{shown}: expected the result of the run with its `weights_sha256`, found something \

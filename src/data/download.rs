@@ -258,11 +258,15 @@ impl Pace {
 /// Compares what lies in `part` with the published file.
 fn examine(file: &KnownFile, part: &Path) -> Attempt<Content> {
     let unreadable = |fault: &io::Error| storage("read", part, fault);
-    let packed = match File::open(part) {
-        Ok(packed) => packed,
+    // Opening a named pipe waits for its writer, so the kind of file is looked up before.
+    match fs::metadata(part) {
         Err(fault) if fault.kind() == io::ErrorKind::NotFound => return Ok(Content::Beginning(0)),
-        Err(fault) => return Err(unreadable(&fault)),
-    };
+        Ok(metadata) if !metadata.is_file() => {
+            return Err(unreadable(&io::Error::other("expected a regular file; remove it")));
+        }
+        _ => {}
+    }
+    let packed = File::open(part).map_err(|fault| unreadable(&fault))?;
     let packed_bytes = packed.metadata().map_err(|fault| unreadable(&fault))?.len();
     if packed_bytes == 0 {
         return Ok(Content::Beginning(0));

@@ -1,13 +1,14 @@
 //! Naming and claiming: a run gets a folder that no other process writes to.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Metadata, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Component, Path, PathBuf};
 
 use super::{CONFIG, FILE_MODE, FILES, FOLDER_MODE, LATEST, LOCK, RESULTS, RunFolder, TEMPORARY};
 use super::{new_temporary, parent, storage, sync_folder, write_whole};
 use crate::error::{Error, Result};
+use crate::files::read_regular;
 
 /// Longest part that a data set's name takes in a folder's name, in characters.
 const LONGEST_DATA_NAME: usize = 64;
@@ -63,11 +64,8 @@ impl RunFolder {
         }
         let folder = Self::open(&path)?;
         let file = folder.file(CONFIG);
-        let as_long =
-            |metadata: Metadata| metadata.is_file() && metadata.len() == config.len() as u64;
-        if std::fs::metadata(&file).is_ok_and(as_long)
-            && std::fs::read(&file).is_ok_and(|content| content == config.as_bytes())
-        {
+        let found = read_regular(&file, config.len() as u64);
+        if found.is_ok_and(|found| found == config.as_bytes()) {
             return Ok(folder);
         }
         Err(Error::Input(format!(

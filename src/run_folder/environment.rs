@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::{ENVIRONMENT, RunFolder};
 use crate::error::Result;
+use crate::files::{MAX_RESULT_BYTES, read_regular};
 
 /// The content of `env.json`.
 #[derive(Clone, Debug, Serialize)]
@@ -36,6 +37,12 @@ pub struct Environment {
     pub command_line: Vec<String>,
 }
 
+/// What `env.json` holds, if it can be read.
+fn content(run: &RunFolder) -> Option<Value> {
+    let text = read_regular(&run.file(ENVIRONMENT), MAX_RESULT_BYTES).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
 /// The key under which `env.json` lists the processes that went on with the run.
 const RESUMED: &str = "resumed";
 
@@ -47,9 +54,7 @@ impl Environment {
     /// [`Error::Storage`](crate::Error::Storage) that names the file.
     pub fn record(&self, run: &RunFolder, step: u64) -> Result<()> {
         let here = serde_json::to_value(self).expect("plain values");
-        let begun = std::fs::read(run.file(ENVIRONMENT)).ok();
-        let begun = begun.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-        let content = match begun {
+        let content = match content(run) {
             Some(Value::Object(mut content)) if step > 0 => {
                 let mut resumed = match content.remove(RESUMED) {
                     Some(Value::Array(resumed)) => resumed,
@@ -70,9 +75,7 @@ impl Environment {
     /// # Errors
     /// [`Error::Storage`](crate::Error::Storage) that names the file.
     pub fn record_data(run: &RunFolder, data: &Value) -> Result<()> {
-        let content = std::fs::read(run.file(ENVIRONMENT)).ok();
-        let content = content.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-        let Some(Value::Object(mut content)) = content else { return Ok(()) };
+        let Some(Value::Object(mut content)) = content(run) else { return Ok(()) };
         content.insert("data".to_owned(), data.clone());
         let content = serde_json::to_vec_pretty(&content).expect("plain values");
         run.write(ENVIRONMENT, &content)

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{HISTORY, METRICS, RunFolder, storage};
 use crate::error::{Error, Result};
+use crate::files::{MAX_RESULT_BYTES, read_regular};
 
 /// Longer than any line that is written here; a longer one is damage.
 const LONGEST_LINE: u64 = 4096;
@@ -111,7 +112,8 @@ impl HistoryLog {
 pub fn read_history(run: &RunFolder) -> Result<Vec<HistoryRow>> {
     let path = run.file(HISTORY);
     let read = || -> csv::Result<Vec<HistoryRow>> {
-        csv::Reader::from_path(&path)?.deserialize().collect()
+        let text = read_regular(&path, MAX_RESULT_BYTES)?;
+        csv::Reader::from_reader(text.as_slice()).deserialize().collect()
     };
     read().map_err(|fault| storage("read", &path, &io::Error::other(fault)))
 }
@@ -170,7 +172,14 @@ struct Log {
 
 impl Log {
     fn create(path: PathBuf) -> Result<Self> {
-        let file = File::create(&path).map_err(|fault| storage("create", &path, &fault))?;
+        let create = || match std::fs::metadata(&path) {
+            // Opening a pipe would wait for ever.
+            Ok(metadata) if !metadata.is_file() => Err(io::Error::other(
+                "something else than a regular file is in its place; remove it",
+            )),
+            _ => File::create(&path),
+        };
+        let file = create().map_err(|fault| storage("create", &path, &fault))?;
         Ok(Self { path, file, cut: None, pending: Vec::new() })
     }
 

@@ -7,6 +7,7 @@ use toile_kernels::{BITS_VERSION, Device};
 use super::saved::Checkpoint;
 use super::{Execution, Setup, StopReason, Summary};
 use crate::error::{Error, Result};
+use crate::files::{MAX_RESULT_BYTES, read_regular};
 use crate::progress::Progress;
 use crate::recipe::{Config, Overrides};
 use crate::run_folder::{CONFIG, EVALUATION, RunFolder};
@@ -88,8 +89,8 @@ fn finished(
     let state = &checkpoint.state;
     let reason = state.limit_reached(config)?;
     let evaluation = run.file(EVALUATION);
-    // What is no evaluation is written again; a pipe would never end.
-    let evaluation = evaluation.is_file().then(|| std::fs::read(evaluation).ok()).flatten();
+    // What is no evaluation is written again.
+    let evaluation = read_regular(&evaluation, MAX_RESULT_BYTES).ok();
     let evaluation = evaluation.and_then(|text| serde_json::from_slice(&text).ok());
     if evaluates && evaluation.is_none() {
         return None;

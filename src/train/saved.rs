@@ -5,8 +5,7 @@
 //! does not fit.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use safetensors::SafeTensors;
@@ -16,6 +15,7 @@ use sha2::{Digest, Sha256};
 
 use crate::checkpoint::serialize;
 use crate::error::{Error, Result, shortened};
+use crate::files::read_regular;
 use crate::progress::{Progress, StopReason};
 use crate::recipe::Config;
 use crate::run_folder::{LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, RunFolder};
@@ -54,6 +54,17 @@ impl State {
             learning_rate: config.learning_rate,
             plateau: ReduceOnPlateau::new(config.plateau),
             early_stopping: EarlyStopping::new(config.early_stopping),
+        }
+    }
+
+    /// Checks what can be told without the run's data.
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        if self.epoch == 0 {
+            return Err("expected an epoch of 1 or more, found 0");
+        }
+        match self.early_stopping.best_epoch() > Some(self.early_stopping.epoch()) {
+            true => Err("the best epoch has not come yet"),
+            false => Ok(()),
         }
     }
 
@@ -217,9 +228,13 @@ impl Checkpoint {
         let weights = |name: &'static str| {
             Some(name).filter(is_there).map(|name| part(name, Dtype::U8).map(<[u8]>::to_vec))
         };
+        let origin: Origin = parse_field("origin", field("origin")?)?;
+        origin.config.check().map_err(|fault| unread("origin", &fault.to_string()))?;
+        let state: State = parse_field("state", field("state")?)?;
+        state.check().map_err(|fault| unread("state", fault))?;
         Ok(Checkpoint {
-            origin: parse_field("origin", field("origin")?)?,
-            state: parse_field("state", field("state")?)?,
+            origin,
+            state,
             model: part("model", Dtype::U8)?.to_vec(),
             best: weights("best").transpose()?,
             average: weights("average").transpose()?,
@@ -279,30 +294,20 @@ fn parse_field<'a, T: Deserialize<'a>>(
     name: &str,
     text: &'a str,
 ) -> std::result::Result<T, String> {
-    serde_json::from_str(text).map_err(|fault| {
-        let fault = shortened(&fault.to_string());
-        format!("its `{name}` cannot be read: {fault}; put the run's own back")
-    })
+    serde_json::from_str(text).map_err(|fault| unread(name, &fault.to_string()))
+}
+
+fn unread(name: &str, fault: &str) -> String {
+    format!("its `{name}` cannot be read: {}; put the run's own back", shortened(fault))
 }
 
 /// A file's content; none if there is no such file.
 fn read(path: &Path) -> Result<Option<Vec<u8>>> {
-    let unreadable =
-        |fault: String| Error::Storage(format!("cannot read {}: {fault}", path.display()));
-    let metadata = match std::fs::metadata(path) {
-        Err(fault) if fault.kind() == ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(|fault| unreadable(fault.to_string()))?,
-    };
-    if !metadata.is_file() || metadata.len() > MAX_FILE_BYTES {
-        return Err(unreadable(format!(
-            "expected a regular file of at most {MAX_FILE_BYTES} bytes"
-        )));
+    match read_regular(path, MAX_FILE_BYTES) {
+        Err(fault) if fault.kind() == ErrorKind::NotFound => Ok(None),
+        Err(fault) => Err(Error::Storage(format!("cannot read {}: {fault}", path.display()))),
+        Ok(bytes) => Ok(Some(bytes)),
     }
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(MAX_FILE_BYTES).read_to_end(&mut bytes))
-        .map_err(|fault| unreadable(fault.to_string()))?;
-    Ok(Some(bytes))
 }
 
 #[cfg(test)]

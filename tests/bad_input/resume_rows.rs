@@ -1,7 +1,7 @@
 //! Cases 19 and 35 to 41: going on with a run whose folder, checkpoints, logs or data are not what
 //! they were.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -70,6 +70,9 @@ pub fn rows() -> Vec<Row> {
         refused(39, "no weights", |f| edit(f, |header, data| remove(header, data, "model")), 2, [LAST, NO_CHECKPOINT, "it lacks `model`", OWN_BACK]),
         refused(39, "no state", |f| edit(f, |header, _| drop(header["__metadata__"].as_object_mut().unwrap().remove("state"))), 2, [LAST, NO_CHECKPOINT, "lacks `state`", OWN_BACK]),
         refused(39, "counters that disagree", |f| edit_field(f, "state", |state| state["step"] = json!(4)), 2, [MISFIT, "counters", "disagree", NEW_RUN]),
+        refused(39, "an epoch before the first", |f| edit_field(f, "state", |state| state["epoch"] = json!(0)), 2, [LAST, "its `state` cannot be read", "expected an epoch of 1 or more, found 0", OWN_BACK]),
+        refused(39, "a best epoch that has not come", |f| edit_field(f, "state", |state| state["early_stopping"]["best_epoch"] = json!(9)), 2, [LAST, "its `state` cannot be read", "the best epoch has not come yet", OWN_BACK]),
+        refused(39, "settings that no run can have", |f| edit_field(f, "origin", |origin| origin["config"]["batch_size"] = json!(u64::MAX)), 2, [LAST, "its `origin` cannot be read", "batch_size", OWN_BACK]),
         refused(39, "state nested 100,000 deep", |f| edit(f, |header, _| header["__metadata__"]["state"] = json!("[".repeat(100_000))), 2, [LAST, "its `state` cannot be read", "expected", OWN_BACK]),
         refused(39, "a whole file that is something else", |f| write_hashed(&f.join(LAST), b"\x89PNG\r\n\x1a\n".to_vec()), 2, [LAST, NO_CHECKPOINT, "header", OWN_BACK]),
         refused(40, "another learning rate", |f| replace(&f.join(CONFIG), "learning_rate = 0.001", "learning_rate = 0.002"), 2, [CONFIG, "learning_rate: 0.002, not 0.001", "put them back", NEW_RUN]),
@@ -84,9 +87,13 @@ pub fn rows() -> Vec<Row> {
         refused(40, "the step log cut short", |f| fs::write(f.join(METRICS), half(&f.join(METRICS))).unwrap(), 2, [METRICS, "ends at step 2", "at step 5", NEW_RUN]),
         refused(40, "the step log is a named pipe", |f| make_pipe(&f.join(METRICS)), 2, [METRICS, "up to step 5", "found no regular file", NEW_RUN]),
         refused(40, "the history is gone", |f| fs::remove_file(f.join(HISTORY)).unwrap(), 2, [HISTORY, "up to epoch 1", "found no regular file", NEW_RUN]),
+        refused(40, "the history is a named pipe", |f| make_pipe(&f.join(HISTORY)), 2, [HISTORY, "up to epoch 1", "found no regular file", NEW_RUN]),
         refused(40, "the history cut short", |f| rewrite(&f.join(HISTORY), |bytes| bytes.truncate(90)), 2, [HISTORY, "ends at epoch 0", "at epoch 1", NEW_RUN]),
         refused(40, "no settings", |f| fs::remove_file(f.join(CONFIG)).unwrap(), 2, ["stopped holds no config.toml", "stopped before it began", "start it", "again"]),
         Row { command: "train --resume stopped".into(), after: After::Is(|f| weights_of(&f.join(EVALUATION)).is_some()), ..arrives(40, "a finished run's result is a named pipe", |f| make_pipe(&f.join(EVALUATION)), &[]) },
+        Row { command: "train --resume stopped".into(), after: After::Is(|f| weights_of(&f.join(EVALUATION)).is_some()), ..arrives(40, "a finished run's result is a terabyte", |f| File::create(f.join(EVALUATION)).unwrap().set_len(1 << 40).unwrap(), &[]) },
+        arrives(40, "where it was begun is a named pipe", |f| make_pipe(&f.join("stopped/env.json")), &[]),
+        Row { after: After::Is(|f| !f.join(METRICS).is_file()), ..refused(36, "stopped before its first checkpoint, and the step log is a named pipe", |f| { fs::remove_file(f.join(LAST)).unwrap(); fs::remove_file(f.join(PREVIOUS)).unwrap(); make_pipe(&f.join(METRICS)); }, 5, ["cannot create", METRICS, "something else than a regular file", "remove it"]) },
         command("a folder that is not there", "train --resume nowhere", ["nowhere", "expected the folder of a run", "runs/latest", "found no folder"]),
         command("a folder of something else", "train --resume data", ["data", "expected the folder of a run", "runs/latest", "train did not make"]),
         command("a file", "train --resume stopped/last.ckpt", [LAST, "expected the folder of a run", "runs/latest", "found no folder"]),
