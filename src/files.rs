@@ -15,9 +15,14 @@ pub(crate) const MAX_RESULT_BYTES: u64 = 16 << 20;
 /// What the system says, or that this is something else or larger.
 pub(crate) fn read_regular(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
     let metadata = std::fs::metadata(path)?;
-    if !metadata.is_file() || metadata.len() > most_bytes {
+    let found = match metadata.len() {
+        _ if !metadata.is_file() => "a folder, pipe or device".to_owned(),
+        bytes if bytes > most_bytes => format!("{bytes} bytes"),
+        _ => String::new(),
+    };
+    if !found.is_empty() {
         let expected = format!("expected a regular file of at most {most_bytes} bytes");
-        return Err(io::Error::other(expected));
+        return Err(io::Error::other(format!("{expected}, found {found}")));
     }
     let mut bytes = Vec::new();
     File::open(path)?.take(most_bytes).read_to_end(&mut bytes)?;

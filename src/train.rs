@@ -198,7 +198,7 @@ impl<'a> Setup<'a> {
             let evaluation = match ended.reason.exit_code() {
                 0 if execution.evaluates => {
                     let model = session.into_best()?;
-                    Some(conclude(&model, &ended, &mut source, &parts, run)?)
+                    Some(conclude(&config, &model, &ended, &mut source, &parts, run)?)
                 }
                 _ => None,
             };

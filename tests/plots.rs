@@ -14,7 +14,8 @@ use toile::run_folder::HistoryRow;
 
 /// No picture has anything so close to its edge, in pixels.
 const BORDER: u32 = 20;
-const MARKS: Marks = Marks { best_epoch: Some(2), stop: StopReason::EarlyStopping };
+const MARKS: Marks =
+    Marks { best_epoch: Some(2), stop: StopReason::EarlyStopping, falls_on_plateaus: true };
 
 fn decode(png: &[u8]) -> RgbImage {
     image::load_from_memory_with_format(png, image::ImageFormat::Png).unwrap().into_rgb8()
@@ -270,7 +271,7 @@ fn orange_lines(picture: &RgbImage) -> Vec<u32> {
 fn the_best_epoch_has_a_line_at_its_place() {
     let rows = history(&[(3.0, 0.1), (2.0, 0.1), (1.5, 0.1), (1.2, 0.1), (1.0, 0.1)]);
     let draw = |best_epoch| {
-        let marks = Marks { best_epoch, stop: StopReason::EpochLimit };
+        let marks = Marks { best_epoch, stop: StopReason::EpochLimit, ..MARKS };
         orange_lines(&decode(&training_curves(&rows, &marks)))
     };
     assert_eq!(draw(None), [0; 0]);
@@ -297,9 +298,12 @@ fn equal_ratios_of_widely_spread_losses_are_equal_steps() {
 
 #[test]
 fn a_lower_learning_rate_is_marked() {
-    let grey = |rate: f64| {
+    let grey = |rate: f64, falls_on_plateaus: bool| {
         let rows = history(&[(3.0, 0.1), (2.0, 0.1), (1.5, rate), (1.2, rate)]);
-        let picture = decode(&training_curves(&rows, &Marks { best_epoch: None, ..MARKS }));
+        let picture = decode(&training_curves(
+            &rows,
+            &Marks { best_epoch: None, falls_on_plateaus, ..MARKS },
+        ));
         let dashes = |x: u32| {
             let column = (300..1150).map(|y| picture.get_pixel(x, y).0);
             column.filter(|&pixel| pixel == [173, 181, 189]).count() > 300
@@ -307,9 +311,10 @@ fn a_lower_learning_rate_is_marked() {
         // Between the axis at the left and the end.
         (250..1400).filter(|&x| dashes(x)).count()
     };
-    assert_eq!(grey(0.1), 0);
-    assert_eq!(grey(0.2), 0, "a rate that rises is no drop");
-    assert_eq!(grey(0.02), 2, "one line, two pixels wide");
+    assert_eq!(grey(0.1, true), 0);
+    assert_eq!(grey(0.2, true), 0, "a rate that rises is no drop");
+    assert_eq!(grey(0.02, true), 2, "one line, two pixels wide");
+    assert_eq!(grey(0.02, false), 0, "a schedule's way");
 }
 
 fn assert_margins_are_empty(what: &str, png: &[u8]) {
@@ -340,7 +345,7 @@ proptest! {
         for row in &mut rows {
             row.epoch += u64::from(first);
         }
-        let marks = Marks { best_epoch: best, stop: StopReason::Terminated };
+        let marks = Marks { best_epoch: best, stop: StopReason::Terminated, ..MARKS };
         assert_margins_are_empty("training_curves", &training_curves(&rows, &marks));
     }
 

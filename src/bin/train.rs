@@ -22,9 +22,9 @@ Settings come from the recipe, then --config, then flags; the later wins. The ru
 config.toml holds the result and can be given to --config.
 
 Examples, where train stands for: cargo run --release --bin train --
-  train                                   the reference run on Fashion-MNIST
+  train                                   the recipe `standard` on Fashion-MNIST
   train --data photos/idx --name photos   your own IDX files, into runs/photos/
-  train --epochs 2                        a quick look, in a minute
+  train --epochs 2                        a first look, in half a minute
   train --config runs/latest/config.toml  the same experiment again
   train --data DIR --init runs/latest --freeze dense2
                                           teach a trained model other classes

@@ -33,6 +33,8 @@ pub struct Marks {
     pub best_epoch: Option<u64>,
     /// Why training ended.
     pub stop: StopReason,
+    /// Whether the learning rate falls on plateaus alone, and no schedule lowers it.
+    pub falls_on_plateaus: bool,
 }
 
 /// Draws loss, accuracy and learning rate over the epochs. `rows` are in the order of their
@@ -130,7 +132,7 @@ impl Panel {
         let mut line = |epoch: f64, color| {
             canvas.dashes(self.x.place(epoch), self.top, self.bottom, 2.0, color);
         };
-        for (epoch, _) in drops(rows) {
+        for (epoch, _) in drops(rows, marks) {
             line(epoch, RULE);
         }
         if let Some(epoch) = best_epoch(rows, marks) {
@@ -184,9 +186,12 @@ impl Panel {
     }
 }
 
-/// Where the learning rate fell, between two epochs, and by which factor; none if it falls all
-/// the time.
-fn drops(rows: &[HistoryRow]) -> Vec<(f64, f64)> {
+/// Where the learning rate fell on a plateau, between two epochs, and by which factor; none if that
+/// was too often to tell them apart.
+fn drops(rows: &[HistoryRow], marks: &Marks) -> Vec<(f64, f64)> {
+    if !marks.falls_on_plateaus {
+        return Vec::new();
+    }
     let fell = |pair: &[HistoryRow]| {
         let factor = pair[1].learning_rate / pair[0].learning_rate;
         (factor < 1.0).then_some((pair[1].epoch as f64 - 0.5, factor))
@@ -227,7 +232,7 @@ fn event_labels(x: Axis, rows: &[HistoryRow], marks: &Marks) -> Vec<Label> {
         let text = format!("{why}: epoch {}", row.epoch);
         labels.push(Label { x: RIGHT, text, font: SMALL.colored(INK).bold() });
     }
-    for (epoch, factor) in drops(rows) {
+    for (epoch, factor) in drops(rows, marks) {
         let text = format!("rate × {}", short(factor));
         labels.push(Label { x: x.place(epoch), text, font: SMALL });
     }

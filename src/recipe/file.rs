@@ -1,14 +1,13 @@
 //! Reading config files: what is wrong with one is said with its path, its key and a way out.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use toml::{Table, Value};
 
 use super::{Config, DEFAULT_RECIPE, Overrides, limits};
 use crate::error::{self, Error};
+use crate::files::read_regular;
 
 /// What the type of a count is called.
 const WHOLE: &str = "expected a whole number";
@@ -50,19 +49,11 @@ impl Overrides {
 
 /// The text of a file of settings.
 pub(crate) fn read(path: &Path) -> Result<String, String> {
-    let metadata = std::fs::metadata(path).map_err(|fault| fault.to_string())?;
-    // Opening a pipe or a device could wait for ever.
-    if !metadata.is_file() {
-        return Err("is not a regular file".into());
-    }
-    let mut text = String::new();
-    File::open(path)
-        .and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text))
-        .map_err(|fault| fault.to_string())?;
-    if text.len() as u64 > LARGEST_FILE {
-        return Err(format!("is larger than {LARGEST_FILE} bytes"));
-    }
-    Ok(text)
+    let bytes = read_regular(path, LARGEST_FILE)
+        .map_err(|fault| format!("{fault}; check path and permissions"))?;
+    String::from_utf8(bytes).map_err(|_| {
+        "expected settings as text in TOML, found bytes that are no UTF-8; check the path".into()
+    })
 }
 
 /// The value of every setting as text, by its dotted path.

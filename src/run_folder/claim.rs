@@ -39,7 +39,7 @@ impl RunFolder {
             check_name(name)?;
         }
         check_latest(&out.join(LATEST))?;
-        std::fs::create_dir_all(out).map_err(|fault| storage("create", out, &fault))?;
+        make_out(out)?;
         let run = match name {
             Some(name) => create_named(out, name, overwrite, config)?,
             None => create_numbered(out, &format!("{}-{recipe}", data_name(data)), config)?,
@@ -56,7 +56,7 @@ impl RunFolder {
     /// As for [`RunFolder::create`]; [`Error::Input`] too if the folder is anything else's.
     pub fn of_search(out: &Path, name: Option<&OsStr>, config: &str) -> Result<Self> {
         name.map_or(Ok(()), check_name)?;
-        std::fs::create_dir_all(out).map_err(|fault| storage("create", out, &fault))?;
+        make_out(out)?;
         let Some(name) = name else { return create_numbered(out, "tune", config) };
         let path = out.join(name);
         if appear(&path, config)? {
@@ -285,9 +285,18 @@ fn locked(path: &Path, lock: &File) -> Error {
         _ => "another process".into(),
     };
     Error::Locked(format!(
-        "{} is in use by {holder}; wait for it to end, or choose another --name",
+        "{} is in use by {holder}; wait for it to end, or start a run of another name",
         path.display()
     ))
+}
+
+fn make_out(out: &Path) -> Result<()> {
+    std::fs::create_dir_all(out).map_err(|fault| {
+        let in_place = out.exists() && !out.is_dir();
+        let other = "something else is in the place of this folder; choose another --out";
+        let fault = if in_place { io::Error::other(other) } else { fault };
+        storage("create", out, &fault)
+    })
 }
 
 fn check_latest(latest: &Path) -> Result<()> {

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::evaluate::evaluate_split;
 use crate::metrics::Evaluation;
 use crate::plots::{Figures, Marks};
+use crate::recipe::Config;
 use crate::run_folder::{
     EVALUATION, Environment, PREDICTIONS, REPORT_JSON, REPORT_TEXT, RunFolder, read_history,
 };
@@ -16,6 +17,7 @@ use crate::run_folder::{
 /// Evaluates the model that counts on the test images and writes the results; what says that
 /// the run has finished comes last.
 pub(super) fn conclude(
+    config: &Config,
     model: &Model,
     ended: &Ended,
     source: &mut Source,
@@ -33,7 +35,11 @@ pub(super) fn conclude(
     let labels = source.train_labels();
     let figures = Figures {
         history: &read_history(run)?,
-        marks: Marks { best_epoch: ended.best_epoch, stop: ended.reason },
+        marks: Marks {
+            best_epoch: ended.best_epoch,
+            stop: ended.reason,
+            falls_on_plateaus: config.plateau.enabled && !config.schedule.depends_on_length(),
+        },
         evaluation: &evaluation,
         predictions: &predictions,
         test_images: &test.images,

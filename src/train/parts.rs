@@ -23,7 +23,8 @@ impl Parts {
         if config.val_size >= images {
             return Err(Error::Input(format!(
                 "--val-size: the training file holds {images} images, so at most {} can be held \
-                 back for validation, found {}; give a smaller one, such as --val-size {}",
+                 back for validation, found {}, which is the recipe's unless you gave it; give a \
+                 smaller one, such as --val-size {}",
                 images.saturating_sub(1),
                 config.val_size,
                 (images / 10).max(1)

@@ -185,7 +185,13 @@ async fn choose(instance: &wgpu::Instance) -> Result<wgpu::Adapter, Fault> {
             ..Default::default()
         };
         let found = instance.request_adapter(&options).await;
-        return found.map_err(|error| Fault::NoAdapter(error.to_string()));
+        return found.map_err(|error| {
+            // Of a name that it does not know, wgpu says nothing but that there is no device.
+            let asked = std::env::var("WGPU_BACKEND").map_or(String::new(), |asked| {
+                format!("WGPU_BACKEND, for vulkan, metal or dx12, asks for {asked:?}: ")
+            });
+            Fault::NoAdapter(format!("{asked}{error}"))
+        });
     };
     let adapters = instance.enumerate_adapters(wgpu::Backends::all()).await;
     let names: Vec<_> = adapters.iter().map(|adapter| adapter.get_info().name).collect();
