@@ -1,4 +1,4 @@
-//! Reading small files that anybody may have put in the place of ours.
+//! Reading files that anybody may have put in the place of ours.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,11 +16,10 @@ pub(crate) const MAX_RESULT_BYTES: u64 = 16 << 20;
 pub(crate) fn read_regular(path: &Path, most_bytes: u64) -> io::Result<Vec<u8>> {
     let metadata = std::fs::metadata(path)?;
     let found = match metadata.len() {
-        _ if !metadata.is_file() => "a folder, pipe or device".to_owned(),
-        bytes if bytes > most_bytes => format!("{bytes} bytes"),
-        _ => String::new(),
+        _ if !metadata.is_file() => Some("a folder, pipe or device".to_owned()),
+        bytes => (bytes > most_bytes).then(|| format!("{bytes} bytes")),
     };
-    if !found.is_empty() {
+    if let Some(found) = found {
         let expected = format!("expected a regular file of at most {most_bytes} bytes");
         return Err(io::Error::other(format!("{expected}, found {found}")));
     }

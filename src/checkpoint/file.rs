@@ -44,14 +44,20 @@ struct Evaluated {
 /// Checks that the evaluation at `path` is of weights with the hash `found`.
 pub(super) fn check_hash(weights: &Path, found: &str, path: &Path) -> Result<()> {
     let shown = path.display();
-    let text = read_regular(path, MAX_RESULT_BYTES).map_err(|fault| cannot_read(path, &fault))?;
-    let evaluated: Evaluated = serde_json::from_slice(&text).map_err(|fault| {
+    let something_else = |fault: &str| {
         Error::Input(format!(
             "{shown}: expected the result of the run with its `weights_sha256`, found something \
              else ({}); restore the file, or remove it",
-            shortened(&fault.to_string())
+            shortened(fault)
         ))
-    })?;
+    };
+    let text =
+        read_regular(path, MAX_RESULT_BYTES).map_err(|fault| match fault.raw_os_error() {
+            Some(_) => cannot_read(path, &fault),
+            None => something_else(&fault.to_string()),
+        })?;
+    let evaluated: Evaluated =
+        serde_json::from_slice(&text).map_err(|fault| something_else(&fault.to_string()))?;
     let expected = shortened(&evaluated.weights_sha256);
     if found == expected {
         return Ok(());

@@ -114,14 +114,8 @@ fn columns(cells: [&str; 10]) -> String {
 pub(super) fn stop_text(reason: StopReason, epochs: u64, best_epoch: Option<u64>) -> String {
     let best = best_epoch.map(|epoch| format!(" Best epoch: {epoch}.")).unwrap_or_default();
     match reason {
-        StopReason::EpochLimit => {
-            let all = if epochs == 1 {
-                "the one epoch is".into()
-            } else {
-                format!("all {epochs} epochs are")
-            };
-            format!("done: {all} trained.{best}")
-        }
+        StopReason::EpochLimit if epochs == 1 => format!("done: the one epoch trained.{best}"),
+        StopReason::EpochLimit => format!("done: all {epochs} epochs trained.{best}"),
         StopReason::StepLimit => format!("done: the limit on steps is reached.{best}"),
         StopReason::EarlyStopping => {
             let waited = epochs - best_epoch.unwrap_or(0).min(epochs);

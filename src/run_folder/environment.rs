@@ -37,12 +37,6 @@ pub struct Environment {
     pub command_line: Vec<String>,
 }
 
-/// What `env.json` holds, if it can be read.
-fn content(run: &RunFolder) -> Option<Value> {
-    let text = read_regular(&run.file(ENVIRONMENT), MAX_RESULT_BYTES).ok()?;
-    serde_json::from_slice(&text).ok()
-}
-
 /// The key under which `env.json` lists the processes that went on with the run.
 const RESUMED: &str = "resumed";
 
@@ -99,6 +93,12 @@ impl Environment {
                 .collect(),
         }
     }
+}
+
+/// What `env.json` holds, if it can be read.
+fn content(run: &RunFolder) -> Option<Value> {
+    let text = read_regular(&run.file(ENVIRONMENT), MAX_RESULT_BYTES).ok()?;
+    serde_json::from_slice(&text).ok()
 }
 
 /// The first processor's name on Linux; other systems keep it elsewhere.

@@ -66,6 +66,7 @@ pub fn rows() -> Vec<Row> {
         row(31, "a format version that is no number", |f| edit_metadata(f, "format_version", "\u{1b}[2J"), "a number from 1", "\\u{1b}[2J", TAKE),
         Row::refused(32, "one bit of a weight flipped", |f| edit(f, |_, data| data[1_000_000] ^= 1), "evaluate run --data data", 2, [MODEL, "expected the weights of SHA-256", "found", "restore it, or remove run/evaluation.json"]),
         row(32, "the same, given as a file", |f| edit(f, |_, data| data[1_000_000] ^= 1), "expected the weights of SHA-256", "found", "restore it, or remove"),
+        Row::refused(32, "an evaluation.json of a terabyte", |f| fs::File::create(f.join("run/evaluation.json")).unwrap().set_len(1 << 40).unwrap(), "evaluate run --data data", 2, ["run/evaluation.json", "at most 16777216 bytes", "found something else", "restore the file, or remove it"]),
         Row::refused(32, "a damaged evaluation.json", |f| fs::write(f.join("run/evaluation.json"), b"{").unwrap(), "evaluate run --data data", 2, ["run/evaluation.json", "`weights_sha256`", "found something else", "restore the file, or remove it"]),
         row(33, "HDF5, as .h5", |f| write(f, &[b"\x89HDF\r\n\x1a\n", &[0; 2000][..]].concat()), "safetensors files only", "HDF5", TAKE),
         row(33, "a zip archive, as .pt and .keras", |f| write(f, &[b"PK\x03\x04", &[0; 2000][..]].concat()), "safetensors files only", "PyTorch (.pt, .pth) and Keras (.keras)", TAKE),

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::finish::Finish;
 use super::isa::{Isa, tile_rows_limit};
-use super::panels::Panels;
+use super::panels::{Panels, PanelsView};
 use super::products::{Grid, RowProduct, ShardedProduct};
 use super::scratch::Scratch;
 use crate::geometry::Gemm;
@@ -22,20 +22,22 @@ const NARROW_TASK_ROWS: usize = 32;
 
 /// c = a b: [M, K] [K, N] -> [M, N]
 pub fn gemm_nn(g: &Gemm, a: &[f32], b: &[f32], c: &mut [f32]) {
-    let products = Products::current();
+    let (isa, tile_rows) = (Isa::current(), tile_rows_limit());
     by_parts(g, c, |rows, columns, part| {
-        let panels = pack(products.isa, g, b, columns);
-        products.multiply(&a[rows.start * g.depth()..rows.end * g.depth()], &panels, part);
+        let a = &a[rows.start * g.depth()..rows.end * g.depth()];
+        let panels = pack(isa, g, b, columns);
+        isa.run(RowProduct::of_matrices(a, &panels.view(), part, tile_rows));
     });
 }
 
 /// c = a bᵀ: [M, K] [N, K] -> [M, N]
 pub fn gemm_nt(g: &Gemm, a: &[f32], b: &[f32], c: &mut [f32]) {
-    let products = Products::current();
+    let (isa, tile_rows) = (Isa::current(), tile_rows_limit());
     by_parts(g, c, |rows, columns, part| {
+        let a = &a[rows.start * g.depth()..rows.end * g.depth()];
         let b = &b[columns.start * g.depth()..columns.end * g.depth()];
-        let panels = Panels::pack_transposed(products.isa, g.depth(), columns.len(), b);
-        products.multiply(&a[rows.start * g.depth()..rows.end * g.depth()], &panels, part);
+        let panels = Panels::pack_transposed(isa, g.depth(), columns.len(), b);
+        isa.run(RowProduct::of_matrices(a, &panels.view(), part, tile_rows));
     });
 }
 
@@ -46,42 +48,34 @@ fn pack(isa: Isa, g: &Gemm, b: &[f32], columns: Range<usize>) -> Panels {
     })
 }
 
-/// How products are made; asked for outside of tasks, on the thread that tests force it on.
-#[derive(Clone, Copy)]
-struct Products {
-    isa: Isa,
-    /// The largest tile height to use.
-    tile_rows: usize,
-}
-
-impl Products {
-    fn current() -> Products {
-        Products { isa: Isa::current(), tile_rows: tile_rows_limit() }
-    }
-
-    /// c = a b
-    fn multiply(self, a: &[f32], panels: &Panels, c: &mut [f32]) {
-        let b = panels.view();
-        self.isa.run(RowProduct {
+impl<'a> RowProduct<'a> {
+    /// c = a b of whole matrices, for a task.
+    pub(super) fn of_matrices(
+        a: &'a [f32],
+        b: &'a PanelsView<'a>,
+        c: &'a mut [f32],
+        tile_rows: usize,
+    ) -> RowProduct<'a> {
+        RowProduct {
             a,
             rows: Grid::line(c.len() / b.columns, b.depth),
             runs: 1,
             run_step: 0,
             run_len: b.depth,
-            b: &b,
+            b,
             b_row: 0,
             b_step: 0,
             c,
             finish: Finish::NONE,
             skips_zeros: false,
-            tile_rows: self.tile_rows,
-        });
+            tile_rows,
+        }
     }
 }
 
 /// c = aᵀ b: [K, M] [K, N] -> [M, N]; K is the batch and is summed by shards.
 pub fn gemm_tn(g: &Gemm, a: &[f32], b: &[f32], c: &mut [f32]) {
-    let Products { isa, tile_rows } = Products::current();
+    let (isa, tile_rows) = (Isa::current(), tile_rows_limit());
     by_parts(g, c, |rows, columns, part| {
         let panels = pack(isa, g, b, columns);
         isa.run(ShardedProduct {

@@ -135,6 +135,8 @@ thread_local! {
 }
 
 /// The largest tile height that kernels called on this thread may use; no limit as a rule.
+/// As for [`Isa::current`], kernels ask when they are called and not in their tasks, whose threads
+/// nothing is forced on.
 pub(crate) fn tile_rows_limit() -> usize {
     FORCED.get().tile_rows
 }

@@ -85,9 +85,7 @@ impl Winograd {
         let mut products = products.write();
         for (i, block) in blocks.enumerate() {
             self.add_products::<F, T, M>(x, dy, block..block + 1, (&mut products, true));
-            let dw = &mut sums[i * block_len..];
-            let gradient = WeightGradient { frequencies: &products, dw, tap_len };
-            self.isa.run(through::<F::WeightGradient, _, T, 3>(gradient));
+            self.finish_by::<F, T, M>(&products, &mut sums[i * block_len..], tap_len);
         }
     }
 
@@ -124,15 +122,15 @@ impl Winograd {
 
     /// The weight gradient of what `sums` has added up.
     pub fn finish(&self, sums: &[f32], dw: &mut [f32]) {
-        with_form!(self, finish_by(sums, dw));
+        with_form!(self, finish_by(sums, dw, dw.len() / 9));
     }
 
     fn finish_by<F: Form<T, M>, const T: usize, const M: usize>(
         &self,
         sums: &[f32],
         dw: &mut [f32],
+        tap_len: usize,
     ) {
-        let tap_len = dw.len() / 9;
         let gradient = WeightGradient { frequencies: sums, dw, tap_len };
         self.isa.run(through::<F::WeightGradient, _, T, 3>(gradient));
     }

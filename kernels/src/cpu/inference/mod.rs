@@ -16,7 +16,7 @@ use super::finish::Finish;
 use super::isa::{Isa, tile_rows_limit};
 use super::panels::Panels;
 use super::pool::{maximum, window};
-use super::products::{Grid, RowProduct};
+use super::products::RowProduct;
 use super::scratch::Scratch;
 use super::simd::{Kernel, LANES, Simd};
 use crate::geometry::{Conv2d, Pool2d};
@@ -88,7 +88,6 @@ enum What {
         after: After,
     },
     Dense {
-        inputs: usize,
         weights: Panels,
         /// Whether many inputs are 0, and what they are multiplied with does not matter.
         skips_zeros: bool,
@@ -268,7 +267,7 @@ fn prepare(
             let after = After { bias: bias.clone(), relu, pool: None };
             let skips_zeros = behind_relu && weight.iter().all(|weight| weight.is_finite());
             let tile_rows = tile_rows_limit();
-            let what = What::Dense { inputs: len, weights, skips_zeros, after, tile_rows };
+            let what = What::Dense { weights, skips_zeros, after, tile_rows };
             (what, columns, IMAGES_AT_ONCE, usize::from(relu))
         }
         Layer::Affine { scale, shift } => {
@@ -306,21 +305,12 @@ impl Step {
                     pool_images(isa, pool, &convolved, y);
                 }
             },
-            &What::Dense { inputs, ref weights, skips_zeros, ref after, tile_rows } => {
+            &What::Dense { ref weights, skips_zeros, ref after, tile_rows } => {
                 isa.run(RowProduct {
-                    a: x,
-                    rows: Grid::line(images, inputs),
-                    runs: 1,
-                    run_step: 0,
-                    run_len: inputs,
-                    b: &weights.view(),
-                    b_row: 0,
-                    b_step: 0,
-                    c: y,
                     finish: after.finish(),
                     skips_zeros,
-                    tile_rows,
-                })
+                    ..RowProduct::of_matrices(x, &weights.view(), y, tile_rows)
+                });
             }
             What::Affine { scale, shift } => isa.run(Affine { x, scale, shift, y }),
             What::Relu => isa.run(Relu { x, y }),

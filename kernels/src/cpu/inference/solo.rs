@@ -15,7 +15,7 @@ use super::{After, Step, What};
 use crate::cpu::finish::Finish;
 use crate::cpu::isa::Isa;
 use crate::cpu::panels::PanelsView;
-use crate::cpu::products::{Grid, RowProduct};
+use crate::cpu::products::RowProduct;
 use crate::cpu::scratch::Scratch;
 use crate::cpu::simd::{Kernel, LANES, Simd};
 use crate::threads::Shared;
@@ -156,21 +156,13 @@ impl Run<'_> {
                 self.steps[step].run(self.isa, 1, self.operands(worker, step).0, to);
             }
             What::Conv { .. } => self.convolve(worker, start..end, part, to),
-            &What::Dense { ref weights, skips_zeros, ref after, tile_rows, .. } => {
+            &What::Dense { ref weights, skips_zeros, ref after, tile_rows } => {
                 let (b, finish) = some(weights.view(), after, &part.columns);
+                let a = self.operands(worker, step).0;
                 self.isa.run(RowProduct {
-                    a: self.operands(worker, step).0,
-                    rows: Grid::line(1, b.depth),
-                    runs: 1,
-                    run_step: 0,
-                    run_len: b.depth,
-                    b: &b,
-                    b_row: 0,
-                    b_step: 0,
-                    c: to,
                     finish,
                     skips_zeros,
-                    tile_rows,
+                    ..RowProduct::of_matrices(a, &b, to, tile_rows)
                 });
             }
             What::Affine { .. } | What::Relu | What::MaxPool(_) => unreachable!("never cut"),
