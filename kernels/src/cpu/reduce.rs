@@ -7,12 +7,24 @@ use crate::threads;
 /// Numbers of the result that a task merges: a few kilobytes of each slice.
 const TASK_LEN: usize = 4096;
 
-/// `out` = the tree sum of the consecutive slices of `length` numbers in `parts`: neighbours
-/// (0, 1), (2, 3), ... are added level by level, an odd last one passes up.
-pub(super) fn tree_of_slices(isa: Isa, parts: &[f32], length: usize, out: &mut [f32]) {
-    assert_eq!(out.len(), length, "the result is as long as a slice");
-    threads::chunks(out, TASK_LEN, |task, out| {
-        isa.run(MergeRange { parts, length, first: task * TASK_LEN, out });
+/// `out` = the tree sum of the consecutive slices of its length in `parts`: neighbours (0, 1),
+/// (2, 3), ... are added level by level, an odd last one passes up.
+pub(super) fn tree_of_slices(isa: Isa, parts: &[f32], out: &mut [f32]) {
+    tree_of_lines(isa, parts, TASK_LEN, |line| line * TASK_LEN, out);
+}
+
+/// The same of slices that are in another order than `out`: its line `i`, of `line_len` numbers, is
+/// found from `start_of(i)` on in each of them.
+pub(super) fn tree_of_lines(
+    isa: Isa,
+    parts: &[f32],
+    line_len: usize,
+    start_of: impl Fn(usize) -> usize + Sync,
+    out: &mut [f32],
+) {
+    let length = out.len();
+    threads::chunks(out, line_len, |line, out| {
+        isa.run(MergeRange { parts, length, first: start_of(line), out });
     });
 }
 

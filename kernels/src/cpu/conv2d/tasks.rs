@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::Convolution;
 use crate::cpu::isa::Isa;
-use crate::cpu::reduce::tree_of_slices;
+use crate::cpu::reduce::{tree_of_lines, tree_of_slices};
 use crate::cpu::scratch::Scratch;
 use crate::geometry::{Conv2d, shard_len};
 use crate::threads::{self, Beside, Loop, Outputs, cut};
@@ -81,18 +81,12 @@ impl Tasks {
         let mut sums = sums.write();
         self.run(cut(&mut sums, len / self.parts), outputs, beside, task);
         if self.parts == 1 {
-            return tree_of_slices(isa, &sums, len, dw);
+            return tree_of_slices(isa, &sums, dw);
         }
-        // The parts lie one after the other, and are to meet at each tap.
-        let mut by_parts = Scratch::new(len);
-        let mut by_parts = by_parts.write();
-        tree_of_slices(isa, &sums, len, &mut by_parts);
+        // The parts of a shard lie one after the other, and are to meet at each tap.
         let (part_len, line_len) = (len / self.parts, self.tap_len / self.parts);
-        for (i, part) in by_parts.chunks_exact(part_len).enumerate() {
-            for (tap, line) in dw.chunks_exact_mut(self.tap_len).zip(part.chunks_exact(line_len)) {
-                tap[i * line_len..][..line_len].copy_from_slice(line);
-            }
-        }
+        let line_of = |i: usize| i % self.parts * part_len + i / self.parts * line_len;
+        tree_of_lines(isa, &sums, line_len, line_of, dw);
     }
 
     /// Calls `task` for all of them. `gradients` has a chunk for each part of each shard.

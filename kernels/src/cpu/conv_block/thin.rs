@@ -142,8 +142,8 @@ pub(super) fn thin_weight_gradient(
     let mut total = Scratch::new(2 * dw.len() + depth);
     let mut total = total.write();
     let (total_dn, total_xhat) = total.split_at_mut(dw.len());
-    tree_of_slices(isa, of_dn, dw.len(), total_dn);
-    tree_of_slices(isa, of_xhat, dw.len() + depth, total_xhat);
+    tree_of_slices(isa, of_dn, total_dn);
+    tree_of_slices(isa, of_xhat, total_xhat);
     let (total_xhat, patches) = total_xhat.split_at(dw.len());
     let factor = |i: usize, c: usize| f64::from(factors[i * channels + c]);
     for (i, dw) in dw.iter_mut().enumerate() {
