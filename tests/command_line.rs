@@ -227,6 +227,36 @@ fn what_the_flags_say_is_written_to_the_run_folder() {
     );
 }
 
+#[test]
+fn an_unusable_number_of_threads_is_told() {
+    let folder = tempdir().unwrap();
+    write_data(&folder.path().join("tiny"));
+    let threads = std::thread::available_parallelism().unwrap().get().min(64);
+    for (variable, flag, expected, notice) in [
+        ("two", "", threads, "notice: RAYON_NUM_THREADS two is not a whole number"),
+        ("99", "", 64, "notice: RAYON_NUM_THREADS 99 is more than toile uses; taking 64"),
+        ("two", "--threads 99", 64, "notice: --threads 99 is more than toile uses; taking 64"),
+        ("two", "--threads 3", 3, ""),
+        ("3", "", 3, ""),
+        ("0", "", threads, ""),
+    ] {
+        let line = format!("--data tiny --val-size 10 --max-steps 1 --name n --overwrite {flag}");
+        let run = program("train", &folder)
+            .args(line.split_whitespace())
+            .env("RAYON_NUM_THREADS", variable)
+            .output()
+            .unwrap();
+        let stderr = text(&run.stderr);
+        assert!(run.status.success(), "{stderr}");
+        let notices: Vec<_> = stderr.lines().filter(|line| line.starts_with("notice")).collect();
+        assert_eq!(notices.len(), usize::from(!notice.is_empty()), "{stderr}");
+        assert!(notices.iter().all(|found| found.starts_with(notice)), "{stderr}");
+        let environment = std::fs::read(folder.path().join("runs/n/env.json")).unwrap();
+        let environment: serde_json::Value = serde_json::from_slice(&environment).unwrap();
+        assert_eq!(environment["threads"], expected, "{variable} {flag}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn paths_need_not_be_text() {

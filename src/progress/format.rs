@@ -54,7 +54,7 @@ pub(super) fn position_text(position: &Position, estimate: &Estimate) -> String 
         None => {}
     }
     if let Some((of_epoch, of_run)) = estimate.remaining {
-        let _ = write!(text, "  eta {}, run {}", duration(of_epoch), duration(of_run));
+        let _ = write!(text, "  {} left (run {})", duration(of_epoch), duration(of_run));
     }
     text
 }

@@ -102,18 +102,29 @@ pub fn parse_threads(text: &str) -> std::result::Result<u64, String> {
     }
 }
 
-/// How many threads work: as many as the flag says, else `RAYON_NUM_THREADS`, else one for each
-/// processor; with a notice where that is more than are of use.
+/// How many threads work: as many as the flag says, else `RAYON_NUM_THREADS`, else, or where that
+/// is 0, one for each processor; with a notice where these are not as many as somebody asked for.
 pub fn threads(flag: Option<u64>) -> (usize, Option<String>) {
-    let from_environment = || {
-        let number = std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok()?;
-        (number > 0).then_some(number)
+    const VARIABLE: &str = "RAYON_NUM_THREADS";
+    let (name, asked) = match flag {
+        Some(number) => ("--threads", Some(number.to_string())),
+        None => (VARIABLE, std::env::var_os(VARIABLE).map(|text| text.to_string_lossy().into())),
     };
+    let number = asked.as_ref().map(|text: &String| text.parse::<u64>());
     let processors = || std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-    let wanted = flag.or_else(from_environment).unwrap_or_else(processors);
+    let wanted = match number {
+        Some(Ok(number)) if number > 0 => number,
+        _ => processors(),
+    };
     let threads = wanted.min(THREADS.most);
-    let notice = (flag.is_some() && wanted > threads)
-        .then(|| format!("notice: --threads {wanted} is more than toile uses; taking {threads}"));
+    let problem = match number {
+        Some(Err(_)) => Some("is not a whole number"),
+        Some(Ok(number)) if number > THREADS.most => Some("is more than toile uses"),
+        _ => None,
+    };
+    let notice = problem.zip(asked).map(|(problem, asked)| {
+        format!("notice: {name} {asked} {problem}; taking {threads}")
+    });
     (usize::try_from(threads).expect("at most 64"), notice)
 }
 
