@@ -4,6 +4,7 @@
     python3 benches/scaling.py                      # about five minutes on two cores
     python3 benches/scaling.py --plot docs/scaling.png          # needs matplotlib
     python3 benches/scaling.py --threads 2 4 8 16 --widths 1
+    python3 benches/scaling.py --processes          # what the machine has to give
 
 Images/s of training for batches from 1 to 2,048, on one thread and on others, for the reference
 network and for one four times as wide, whose layers cost up to sixteen times as much. Prints a
@@ -12,7 +13,10 @@ speed probe, whose images are one batch, and with --with-data of the program `tr
 set, validation and evaluation included.
 
 All numbers of threads are measured right after each other, since a machine's speed drifts, and
-a ratio, always to one thread, is the median over rounds of a round's ratio.
+a ratio, always to one thread, is the median over rounds of a round's ratio. With --processes as
+many processes of one thread as there are threads train beside each other, each a network of its
+own: they wait for nobody, so what they reach together, compared with one alone, is how much more
+those cores can do at once.
 """
 
 import argparse
@@ -32,52 +36,72 @@ REFERENCE_BATCH = 128
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"]
 
 
-def run(command, stdout=subprocess.PIPE):
-    """What a program prints, and its peak memory in MB."""
-    child = subprocess.Popen([str(part) for part in command], stdout=stdout, text=True)
+def start(command, stdout=subprocess.PIPE):
+    return subprocess.Popen([str(part) for part in command], stdout=stdout, text=True)
+
+
+def end(child):
+    """What a program printed, and its peak memory in MB."""
     output = child.stdout.read() if child.stdout else ""
     _, status, usage = os.wait4(child.pid, 0)
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode != 0:
-        sys.exit(f"{command[0]} ended with status {child.returncode}")
+        sys.exit(f"{child.args[0]} ended with status {child.returncode}")
     unit = 1 if sys.platform == "darwin" else 1024
     return output, usage.ru_maxrss * unit / 1e6
 
 
+def probe(width, batch, threads):
+    command = [PROBE, "--mode", "train", "--width", width, "--batch", batch]
+    return start([*command, "--threads", threads])
+
+
 def measure(width, batch, threads):
-    output, megabytes = run(
-        [PROBE, "--mode", "train", "--width", width, "--batch", batch, "--threads", threads]
-    )
+    output, megabytes = end(probe(width, batch, threads))
     return {**json.loads(output), "megabytes": megabytes}
+
+
+def measure_processes(width, batch, count):
+    """Images/s of so many processes of one thread together."""
+    children = [probe(width, batch, 1) for _ in range(count)]
+    return sum(json.loads(end(child)[0])["train_images_per_s"] for child in children)
 
 
 def memory_with_data(threads):
     with tempfile.TemporaryDirectory() as folder:
         sizes = ["--batch-size", REFERENCE_BATCH, "--threads", threads, "--max-steps", 100]
-        return run([BINARIES / "train", "--quiet", "--out", folder, *sizes], subprocess.DEVNULL)[1]
+        train = [BINARIES / "train", "--quiet", "--out", folder, *sizes]
+        return end(start(train, subprocess.DEVNULL))[1]
+
+
+def rate(figures, width, batch, threads):
+    return figures[width, batch, threads]["train_images_per_s"]
 
 
 def median(rounds, width, batch, threads):
-    return statistics.median(r[width, batch, threads]["train_images_per_s"] for r in rounds)
+    return statistics.median(rate(figures, width, batch, threads) for figures in rounds)
 
 
-def median_ratio(rounds, width, batch, threads):
-    """How many times as fast several threads are as one."""
-    rates = [[r[width, batch, t]["train_images_per_s"] for t in (threads, 1)] for r in rounds]
-    return statistics.median(several / one for several, one in rates)
+def median_ratio(rounds, width, batch, threads, of="train_images_per_s"):
+    """How many times as fast several threads, or processes, are as one thread."""
+    return statistics.median(
+        figures[width, batch, threads][of] / rate(figures, width, batch, 1) for figures in rounds
+    )
 
 
 def name_of(width):
     return "reference network" if width == 1 else f"{width} times as wide"
 
 
-def table(rounds, widths, threads):
-    heads = [
-        f"{name_of(w)}: 1 thread | " + " | ".join(f"{t} threads | ratio" for t in threads)
-        for w in widths
-    ]
-    columns = 1 + len(widths) * (1 + 2 * len(threads))
-    lines = ["| batch | " + " | ".join(heads) + " |", "|" + "---|" * columns]
+def table(rounds, widths, threads, processes):
+    def heads_of(count):
+        heads = [f"{count} threads", "ratio"]
+        return heads + [f"of {count} processes"] * processes
+
+    heads = ["batch"]
+    for width in widths:
+        heads += [f"{name_of(width)}: 1 thread", *(head for t in threads for head in heads_of(t))]
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for batch in BATCHES:
         cells = [f"{batch:,}"]
         for width in widths:
@@ -85,6 +109,9 @@ def table(rounds, widths, threads):
             for count in threads:
                 cells.append(f"{median(rounds, width, batch, count):,.0f}")
                 cells.append(f"{median_ratio(rounds, width, batch, count):.2f}")
+                if processes:
+                    ratio = median_ratio(rounds, width, batch, count, of="processes")
+                    cells.append(f"{ratio:.2f}")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -136,6 +163,9 @@ def main():
     parser.add_argument(
         "--widths", type=int, nargs="+", default=[1, 4], help="of the networks, up to four of them"
     )
+    parser.add_argument(
+        "--processes", action="store_true", help="beside as many processes of one thread each"
+    )
     parser.add_argument("--plot", metavar="FILE", help="draw the figures as well")
     parser.add_argument("--with-data", action="store_true", help="memory of the program train too")
     arguments = parser.parse_args()
@@ -154,6 +184,8 @@ def main():
             for batch in BATCHES:
                 for count in (1, *threads):
                     found = figures[width, batch, count] = measure(width, batch, count)
+                    if arguments.processes and count in threads:
+                        found["processes"] = measure_processes(width, batch, count)
                     print(
                         f"round {number}: width {width}, batch {batch:4}, threads {count}: "
                         f"{found['train_images_per_s']:8,.1f} images/s, "
@@ -163,9 +195,9 @@ def main():
         rounds.append(figures)
     isa = rounds[0][widths[0], REFERENCE_BATCH, most]["isa"]
     print(f"Trained images/s on {isa}; rounds: {arguments.rounds}.\n")
-    print(table(rounds, widths, threads))
-    probe = max(r[widths[0], REFERENCE_BATCH, most]["megabytes"] for r in rounds)
-    print(f"\nPeak memory at batch {REFERENCE_BATCH}, {most} threads: {probe:.0f} MB", end="")
+    print(table(rounds, widths, threads, arguments.processes))
+    megabytes = max(r[widths[0], REFERENCE_BATCH, most]["megabytes"] for r in rounds)
+    print(f"\nPeak memory at batch {REFERENCE_BATCH}, {most} threads: {megabytes:.0f} MB", end="")
     if arguments.with_data:
         print(f"; of `train`, data set included: {memory_with_data(most):.0f} MB", end="")
     print()
