@@ -33,7 +33,7 @@ def network(shape, classes):
 
 
 def load(run):
-    """The model and the names of its classes."""
+    """The model, the names of its classes, and what it wants of a pixel."""
     file = safe_open(run / "best.safetensors", "numpy")
     metadata = file.metadata()
     classes = json.loads(metadata["classes"])
@@ -50,7 +50,7 @@ def load(run):
             numbers[type(layer)] += 1
             tensors = [file.get_tensor(f"{kind}{numbers[type(layer)]}.{name}") for name in names]
             layer.set_weights(tensors)
-    return model, classes
+    return model, classes, json.loads(metadata["preprocessing"])
 
 
 def read_images(folder):
@@ -60,8 +60,9 @@ def read_images(folder):
     return np.frombuffer(data, np.uint8, offset=16).reshape(count, rows, columns, 1)
 
 
-def check(model, run, folder):
-    answers = model.predict(read_images(folder) / 255.0, batch_size=500, verbose=0)
+def check(model, preprocessing, run, folder):
+    images = (read_images(folder) - preprocessing["offset"]) / preprocessing["divisor"]
+    answers = model.predict(images, batch_size=500, verbose=0)
     with open(run / "predictions.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     same = sum(int(row["predicted"]) == answer.argmax() for row, answer in zip(rows, answers))
@@ -74,8 +75,9 @@ if __name__ == "__main__":
     arguments.add_argument("run", type=pathlib.Path)
     arguments.add_argument("--check", type=pathlib.Path)
     options = arguments.parse_args()
-    model, classes = load(options.run)
+    model, classes, preprocessing = load(options.run)
     model.summary()
     print("classes:", ", ".join(classes))
+    print("inputs: (pixel - {offset}) / {divisor}".format(**preprocessing))
     if options.check:
-        check(model, options.run, options.check)
+        check(model, preprocessing, options.run, options.check)

@@ -57,8 +57,8 @@ impl Found {
 ///
 /// # Errors
 /// [`Error::Input`] if a model or the data cannot be used or do not fit each other,
-/// [`Error::Failure`] if the data cannot be obtained, [`Error::NotFinite`] if answers are no
-/// numbers.
+/// [`Error::Failure`] or [`Error::Storage`] if the data cannot be obtained or kept,
+/// [`Error::NotFinite`] if answers are no numbers, [`Error::Device`] if the device fails.
 ///
 /// # Panics
 /// If no model is given.
@@ -190,7 +190,8 @@ struct Test<'a> {
 /// A model's answers to a test part and what they are worth.
 ///
 /// # Errors
-/// [`Error::NotFinite`] if the model's answers are no numbers.
+/// [`Error::NotFinite`] if the model's answers are no numbers, [`Error::Device`] if the device
+/// fails.
 pub(crate) fn evaluate_split(model: &Model, test: &Split) -> Result<(Predictions, Evaluation)> {
     let data = resident(test, model.network.device());
     worth("the model", model, &Mean::of(model, test, &data, false), test)

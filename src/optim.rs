@@ -28,7 +28,7 @@ pub struct OptimizerSettings {
     pub beta1: f64,
     /// Adam's decay of the second moment, at least 0 and below 1.
     pub beta2: f64,
-    /// Added to the square root of Adam's second moment, above 0.
+    /// Added to the square root of Adam's second moment, at least 1e-30.
     pub epsilon: f64,
     /// What is left of SGD's velocity after a step, at least 0 and below 1.
     pub momentum: f64,
@@ -91,9 +91,9 @@ impl Optimizer {
         Optimizer { settings, moments: (0..count).map(|_| zeros()).collect() }
     }
 
-    /// One update with the gradients in the arena. It is made only if the loss in
-    /// `summary[0]` and all gradients are finite; `summary[2]` becomes 1 or 0 accordingly, and
-    /// `summary[3]` what the gradients were scaled by.
+    /// One update with the gradients in the arena. It is made only if the loss in `summary[0]` is
+    /// finite and all gradients are below 2^63 in magnitude; `summary[2]` becomes 1 or 0
+    /// accordingly, and `summary[3]` what the gradients were scaled by.
     /// `step` counts updates from 0; `learning_rate` is that of this step.
     pub fn update(
         &mut self,

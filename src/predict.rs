@@ -139,7 +139,7 @@ impl Predictor {
     /// asked about together do not change the answers.
     ///
     /// # Errors
-    /// [`Error::NotFinite`] if the answers are no numbers.
+    /// [`Error::NotFinite`] if the answers are no numbers, [`Error::Device`] if the device fails.
     ///
     /// # Panics
     /// If an image is of another size than [`Predictor::input_size`].
@@ -182,8 +182,8 @@ impl Predictor {
 ///
 /// # Errors
 /// [`Error::Input`] if the model cannot be used, [`Error::Failure`] if threads cannot be had,
-/// [`Error::NotFinite`] if answers are no numbers, and whatever `tell` returns. A file's fault
-/// ends nothing.
+/// [`Error::NotFinite`] if answers are no numbers, [`Error::Device`] if the device fails, and
+/// whatever `tell` returns. A file's fault ends nothing.
 pub fn predict(
     options: &PredictOptions,
     mut tell: impl FnMut(Result<Prediction>) -> Result<ControlFlow<()>>,

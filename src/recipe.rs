@@ -139,7 +139,7 @@ pub struct Config {
     pub batch_size: usize,
     /// The learning rate that the schedule takes shares of, and that plateaus lower.
     pub learning_rate: f64,
-    /// Decides initial weights, the order of images and dropout.
+    /// Decides all random numbers.
     #[serde(with = "file::seed")]
     pub seed: u64,
     /// How many images at the end of the training file are held back for validation.

@@ -54,6 +54,8 @@ fn a_frozen_model_learns_other_classes_by_its_head() {
     );
     let (_, said) = train(&folder, &line, 0);
     assert!(said.contains("but for dense3.weight and dense3.bias: 5 classes, not 3"), "{said}");
+    // 256 weights and a bias for each class.
+    assert!(said.contains("\n1,285 of the parameters are trainable"), "{said}");
 
     let runs = ["first", "second"].map(|name| folder.path().join("o").join(name));
     let [first, second] = runs.each_ref().map(|run| tensors(run));

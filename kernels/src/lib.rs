@@ -228,7 +228,7 @@ menu! {
     soft_cross_entropy_backward(g: CrossEntropy; dloss: Real[1], probabilities: Real[g.len()],
         targets: Real[g.len()] => dlogits: Real[g.len()]);
 
-    /// summary\[2\] = 1 if the summary's loss and every gradient are finite, else 0;
+    /// summary\[2\] = 1 if the summary's loss is finite and every gradient below 2^63, else 0;
     /// summary\[3\] = what the update scales the gradients by, to keep their norm within the limit
     check_gradients(g: CheckGradients; gradients: Real[g.len()] => summary: Real[SUMMARY_LEN]);
     /// One update by Adam, if the summary says that the gradients are usable

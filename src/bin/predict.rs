@@ -15,9 +15,9 @@ use toile::progress::{Progress, Style};
 
 const EXAMPLES: &str = "\
 An image becomes what the model was trained on: grey, bright on black, cut to the object, its
-longer side as long as the input, sharpened if that made it smaller, centred. The last line of
-an answer says what was done; an image that is grey and of the input's size already is taken as
-it is. Of an animation the first frame counts.
+longer side as long as the input, sharpened if that made it smaller, centred. The end of an
+answer says what was done; an image that is grey and of the input's size already is at most
+inverted. Of an animation the first frame counts.
 
 Examples, where predict stands for: cargo run --release --bin predict --
   predict boot.png                          the newest run under runs/ answers

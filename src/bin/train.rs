@@ -59,7 +59,7 @@ struct Flags {
     #[arg(long, value_name = "N", value_parser = whole(limits::MAX_STEPS))]
     max_steps: Option<u64>,
 
-    /// Save a checkpoint every N optimizer steps [default: each epoch, and every 60 seconds]
+    /// Save a checkpoint every N optimizer steps too [always: each epoch, and every 60 seconds]
     #[arg(long, value_name = "N", value_parser = whole(limits::SAVE_EVERY))]
     save_every: Option<u64>,
 

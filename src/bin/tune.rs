@@ -18,9 +18,9 @@ use training::{Settings, size, whole};
 
 const EXAMPLES: &str = "\
 Trial 0 is the recipe as it stands, the others are random draws. All are trained for few epochs;
-one in --eta goes on, and is trained anew, for --eta times as many, up to --epochs. Trials are
-compared by their accuracy on the validation images. The test images stay closed, and the best of
-many looks better than it is: train it with several other seeds before it is believed.
+one in --eta goes on, and is trained anew, for about --eta times as many, up to --epochs. Trials
+are compared by their accuracy on the validation images. The test images stay closed, and the best
+of many looks better than it is: train it with several other seeds before it is believed.
 
 A space is a TOML file, with a line for each setting that is searched:
   learning_rate = { from = 1e-3, to = 1e-2, scale = \"log\" }

@@ -3,7 +3,8 @@
 //! A [`Layer`] is a description: plain data without numbers. [`Sequential`] gives the layers
 //! their parameters and names, and has `plan` turn the list into the stages that run.
 //!
-//! To add a layer: write `nn/<layer>.rs`, name it in the list below, and export it.
+//! To add a layer: write `nn/<layer>.rs`, name it in the list below, export it, and say in
+//! `inference.rs` what it becomes.
 
 mod batch_norm;
 mod conv2d;

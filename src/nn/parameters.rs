@@ -24,7 +24,6 @@ pub struct Parameter {
     place: Option<Range<usize>>,
     /// The variable of this parameter in every graph; `None` if the optimizer leaves it alone.
     node: Option<Arc<Node>>,
-    initializer: Initializer,
 }
 
 impl Parameter {
@@ -186,8 +185,8 @@ impl Parameters {
             let node = (request.role == Role::Trained)
                 .then(|| Node::parameter(request.shape, gradients.slice(range.clone())));
             let place = (request.role != Role::Statistic).then_some(range);
-            let Request { name, shape, initializer, .. } = request;
-            Parameter { name, shape, values, place, node, initializer }
+            let Request { name, shape, .. } = request;
+            Parameter { name, shape, values, place, node }
         };
         let all = requests.all.into_iter().enumerate().map(place).collect();
         Parameters { all, weights_len, values, gradients, statistics }
@@ -241,15 +240,6 @@ impl Parameters {
     pub fn copy_from(&mut self, other: &Parameters) {
         for (to, from) in [(&self.values, &other.values), (&self.statistics, &other.statistics)] {
             to.clone().copy_from(&from.to_vec::<f32>());
-        }
-    }
-
-    /// Sets every parameter to its initial value for another seed.
-    pub fn initialize(&mut self, seed: u64) {
-        for (number, parameter) in self.all.iter_mut().enumerate() {
-            let len = parameter.shape.len();
-            let initial = parameter.initializer.values(len, tensor_number(number), seed);
-            parameter.values.copy_from(&initial);
         }
     }
 

@@ -17,7 +17,8 @@ use crate::shape::Shape;
 pub enum Fusion {
     /// They do: the way to train.
     On,
-    /// Every layer is a stage of its own, for comparison. The numbers are the same.
+    /// Every layer is a stage of its own, for comparison. The numbers are the same, but
+    /// for the first weight gradient of a thin block, which rounds otherwise.
     Off,
 }
 
@@ -73,7 +74,7 @@ impl<'a> Plan<'a> {
             placed.push((layer, site, parameters));
         }
         let tensors = requests.tensors();
-        (Plan { layers: placed, summary: Summary { input, rows, tensors } }, requests)
+        (Plan { layers: placed, summary: Summary { input, rows, frozen, tensors } }, requests)
     }
 
     /// The layers with their parameters.

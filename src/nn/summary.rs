@@ -13,7 +13,7 @@ pub struct SummaryRow {
     pub name: String,
     /// The shape of one image's result.
     pub output: Shape,
-    /// Numbers that the optimizer updates.
+    /// Numbers other than running statistics, biases that stay 0 before a batch norm included.
     pub trainable: usize,
     /// Running statistics.
     pub statistics: usize,
@@ -28,6 +28,8 @@ pub struct Summary {
     pub input: Shape,
     /// The layers, in order.
     pub rows: Vec<SummaryRow>,
+    /// How many of the layers, the first ones, training leaves as they are.
+    pub frozen: usize,
     /// Names and shapes of all tensors that a model file stores.
     pub tensors: Vec<(String, Shape)>,
 }
@@ -49,16 +51,16 @@ impl Summary {
         self.rows.last().map_or(self.input, |row| row.output)
     }
 
-    /// Numbers that the optimizer updates.
+    /// Numbers other than running statistics, of the layers that are not frozen.
     #[must_use]
     pub fn trainable(&self) -> usize {
-        self.rows.iter().map(|row| row.trainable).sum()
+        self.rows[self.frozen..].iter().map(|row| row.trainable).sum()
     }
 
     /// All numbers that a model file stores.
     #[must_use]
     pub fn parameters(&self) -> usize {
-        self.trainable() + self.rows.iter().map(|row| row.statistics).sum::<usize>()
+        self.rows.iter().map(|row| row.trainable + row.statistics).sum()
     }
 
     /// The numbers of the largest result that one image has on its way.

@@ -84,7 +84,7 @@ pub struct Summary {
     pub best_epoch: Option<u64>,
     /// Duration of this process's part of the run.
     pub seconds: f64,
-    /// The result on the test images; none for a run that was interrupted.
+    /// The result on the test images; none for a run that was interrupted, or of a search.
     pub evaluation: Option<Evaluation>,
 }
 

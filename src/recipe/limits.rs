@@ -113,7 +113,7 @@ pub const THREADS: Whole = Whole::new("threads", 1, 64);
 pub const EARLY_STOPPING_PATIENCE: Whole = Whole::new("early_stopping.patience", 1, 100_000);
 /// Epochs before the learning rate is lowered.
 pub const PLATEAU_PATIENCE: Whole = Whole::new("plateau.patience", 1, 100_000);
-/// The first learning rate.
+/// The highest learning rate.
 pub const LEARNING_RATE: Real =
     Real { key: "learning_rate", range: ABOVE_ZERO, allowed: |value| value > 0.0 };
 /// What the learning rate is multiplied by.
@@ -144,7 +144,7 @@ pub const OPTIMIZER_BETA1: Real = share_below_one("optimizer.beta1");
 pub const OPTIMIZER_BETA2: Real = share_below_one("optimizer.beta2");
 /// Added to a square root, so that nothing is divided by 0.
 pub const OPTIMIZER_EPSILON: Real =
-    Real { key: "optimizer.epsilon", range: ABOVE_ZERO, allowed: |value| value >= 1e-30 };
+    Real { key: "optimizer.epsilon", range: "at least 1e-30", allowed: |value| value >= 1e-30 };
 /// What is left of SGD's velocity after a step.
 pub const OPTIMIZER_MOMENTUM: Real = share_below_one("optimizer.momentum");
 /// How fast weights shrink.

@@ -27,7 +27,7 @@ pub struct Environment {
     pub cpu: Option<String>,
     /// Processors that the system offers to this process.
     pub cores: usize,
-    /// The instruction set that the kernels use.
+    /// The instruction set or device that computes.
     pub isa: String,
     /// Worker threads.
     pub threads: usize,

@@ -122,7 +122,7 @@ pub(super) struct Origin {
     pub toile: String,
     /// [`toile_kernels::BITS_VERSION`].
     pub bits_version: u32,
-    /// [`toile_kernels::Isa::arithmetic`].
+    /// [`toile_kernels::Device::arithmetic`].
     pub arithmetic: String,
     /// All settings.
     pub config: Config,

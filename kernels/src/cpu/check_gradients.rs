@@ -10,8 +10,8 @@ use crate::threads;
 /// Numbers whose squares are one part of the norm's sum: another length would change its bits.
 const PART_LEN: usize = 16 * 1024;
 
-/// `summary[2]` becomes 1 if the loss `summary[0]` and all gradients are finite, else 0;
-/// `summary[3]` what the update is to scale the gradients by, at most 1, so that their norm is
+/// `summary[2]` becomes 1 if the loss `summary[0]` is finite and all gradients are below 2^63 in
+/// magnitude, else 0; `summary[3]` what the update is to scale the gradients by, at most 1, so that their norm is
 /// within the limit.
 pub fn check_gradients(g: &CheckGradients, gradients: &[f32], summary: &mut [f32]) {
     let isa = Isa::current();

@@ -12,13 +12,13 @@ use crate::threads;
 /// small batch to be several.
 pub(super) const TASK_LEN: usize = 4 * 1024;
 
-/// The same where each number is drawn for: that takes several times as long.
-const DRAWN_LEN: usize = TASK_LEN / 4;
-
 /// The same for rows of `channels` numbers: as many whole rows.
 pub(super) fn task_rows_len(channels: usize) -> usize {
     (TASK_LEN / channels.max(1)).max(1) * channels.max(1)
 }
+
+/// Numbers of a task where each number is drawn for: that takes several times as long.
+const DRAWN_LEN: usize = TASK_LEN / 4;
 
 /// y = x + bias, a channel at a time: [N P, C] \[C\] -> [N P, C]
 pub fn bias_forward(g: &Channels, x: &[f32], bias: &[f32], y: &mut [f32]) {

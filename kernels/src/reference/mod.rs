@@ -3,7 +3,8 @@
 //! This is the place to read what a kernel computes. The loops are the shortest clear ones, without
 //! SIMD, threads or blocking; the device [`crate::Device::Reference`] runs them in `f64`, and every
 //! fast kernel is tested against them. They also fix the *order* of each sum, so that in `f32` the
-//! fast kernels return the same bits:
+//! fast kernels return the same bits, but for convolutions by Winograd's algorithm, one gradient of
+//! thin blocks, and what has exp or ln in it:
 //!
 //! - An output of a matrix product or a convolution is one chain `acc = a * b + acc`, rounded once
 //!   a term ([`num_traits::Float::mul_add`]), from 0 with the depth ascending.

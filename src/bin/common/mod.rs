@@ -122,9 +122,9 @@ pub fn threads(flag: Option<u64>) -> (usize, Option<String>) {
         Some(Ok(number)) if number > THREADS.most => Some("is more than toile uses"),
         _ => None,
     };
-    let notice = problem.zip(asked).map(|(problem, asked)| {
-        format!("notice: {name} {asked} {problem}; taking {threads}")
-    });
+    let notice = problem
+        .zip(asked)
+        .map(|(problem, asked)| format!("notice: {name} {asked} {problem}; taking {threads}"));
     (usize::try_from(threads).expect("at most 64"), notice)
 }
 

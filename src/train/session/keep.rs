@@ -12,7 +12,7 @@ use crate::progress::Progress;
 use crate::run_folder::{BEST_WEIGHTS, LAST_CHECKPOINT, PREVIOUS_CHECKPOINT};
 use crate::train::saved::Checkpoint;
 
-/// Without `--save-every`, a checkpoint is at most this old.
+/// A checkpoint is at most this old.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// How long a run waits, but for an epoch's end, after a disk did not take a checkpoint.

@@ -1,8 +1,7 @@
 //! Every other target: what `wide` makes of sixteen lanes at compile time (NEON, wasm, SSE2).
 //!
 //! Where the target has no fused multiply-add, `fma` rounds twice: this path agrees with the
-//! others to a tolerance, not to the bit. It is also the oracle that the faster paths are
-//! tested beside.
+//! others to a tolerance, not to the bit.
 
 use wide::f32x8;
 
