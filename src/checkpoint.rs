@@ -94,14 +94,15 @@ impl Model {
         Ok(Model { network, architecture, classes, normalization: Normalization::default() })
     }
 
-    /// Another model of the same numbers.
+    /// Another model of the same numbers, and the same frozen layers.
     ///
     /// # Panics
     /// Never: this one was made in the same way.
     #[must_use]
     pub fn copy(&self) -> Model {
         let (architecture, classes) = (self.architecture.clone(), self.classes.clone());
-        let copy = Model::new(architecture, classes, self.network.device(), 0);
+        let start = (DropoutRates::default(), self.network.summary().frozen);
+        let copy = Model::to_train(architecture, classes, start, self.network.device(), 0);
         let mut copy = copy.expect("the network exists and takes such images");
         copy.network.parameters_mut().copy_from(self.network.parameters());
         copy.normalization = self.normalization;

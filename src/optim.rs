@@ -146,9 +146,10 @@ impl Optimizer {
 /// another model of the same layers: an exponential moving average of weights.
 ///
 /// # Panics
-/// If the layers are others.
+/// If the layers are others, or other ones are frozen.
 #[track_caller]
 pub fn move_average(average: &Parameters, parameters: &Parameters, share: f32) {
+    assert!(average.are_laid_out_like(parameters), "an average of other parameters");
     let arenas = [Parameters::values, Parameters::statistics];
     for (to, from) in arenas.map(|arena| (arena(average), arena(parameters))) {
         let g = geometry::MoveTowards { len: size(from.len()), share };

@@ -266,6 +266,10 @@ impl ModelLocation {
             let target = std::fs::read_link(path).map(|run| format!(" (now {})", run.display()));
             let target = target.unwrap_or_default();
             return Err(Error::Input(match path.join(LOCK).is_file() {
+                true if claim::is_search(path) => format!(
+                    "{shown}{target}: expected the folder of a run, found that of a search; name a \
+                     run of it, such as rung-0/trial-000, or train with its best.toml"
+                ),
                 true => format!(
                     "{shown}{target} holds no {BEST_WEIGHTS}: its run has finished no epoch yet; \
                      wait for it or go on with it by train --resume, or name another run"

@@ -74,9 +74,7 @@ pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary>
     options.config.check()?;
     let config = with_absolute_paths(&options.config)?;
     let mut setup = Setup::of(config, &options.execution, progress)?;
-    if let Some(init) = &setup.config.init {
-        start_from(&mut setup.model, init, progress)?;
-    }
+    setup.begin(progress)?;
     let run = RunFolder::create(
         &options.out,
         &setup.config.data,
@@ -88,7 +86,8 @@ pub fn train(options: &TrainOptions, progress: &mut Progress) -> Result<Summary>
     setup.complete(&run, None, progress)
 }
 
-/// The settings, so that they mean the same data when they are used from another folder.
+/// The settings, so that they mean the same data when they are used from another folder, and the
+/// same trained model when `latest` points to another run.
 pub(crate) fn with_absolute_paths(config: &Config) -> Result<Config> {
     let absolute = |path: &Path| {
         std::path::absolute(path)
@@ -99,7 +98,8 @@ pub(crate) fn with_absolute_paths(config: &Config) -> Result<Config> {
     if !is_name && config.data.is_dir() {
         config.data = absolute(&config.data)?;
     }
-    config.init = config.init.as_deref().map(absolute).transpose()?;
+    let real = |path: &Path| path.canonicalize().or_else(|_| absolute(path));
+    config.init = config.init.as_deref().map(real).transpose()?;
     Ok(config)
 }
 
@@ -108,15 +108,17 @@ pub(crate) fn check_fit(config: &Config, source: &Source) -> Result<()> {
     fit(config, source).map(drop)
 }
 
-/// The network for the data, and the data's parts, if they fit the settings and the memory.
-fn fit(config: &Config, source: &Source) -> Result<(Architecture, Parts)> {
+/// The network for the data, how many of its layers are frozen, and the data's parts, if they fit the
+/// settings and the memory.
+fn fit(config: &Config, source: &Source) -> Result<(Architecture, usize, Parts)> {
     let (rows, columns) = source.image_size();
     let architecture =
         Architecture { network: models::REFERENCE.to_owned(), input: [rows, columns, 1] };
     let parts = Parts::of(config, source.train_count())?;
+    let frozen = frozen_layers(config, &architecture, source.class_names().len())?;
     check_batch(config, &parts)?;
     check_memory(config, &parts, source, &architecture)?;
-    Ok((architecture, parts))
+    Ok((architecture, frozen, parts))
 }
 
 /// Everything that a run starts from.
@@ -138,11 +140,10 @@ impl<'a> Setup<'a> {
         let engine = execution.device.engine().map_err(Error::Input)?;
         let arithmetic = execution.device.arithmetic().map_err(Error::Input)?;
         let mut source = Source::obtain(&config.data, progress)?;
-        let (architecture, parts) = fit(&config, &source)?;
+        let (architecture, frozen, parts) = fit(&config, &source)?;
         let workers = Workers::new(execution.threads).map_err(Error::Failure)?;
         let classes = source.class_names().to_vec();
         let device = execution.device;
-        let frozen = frozen_layers(&config, &architecture, classes.len())?;
         let start = (config.dropout, frozen);
         let mut model = Model::to_train(architecture, classes, start, device, config.seed)?;
         tracing::info!(
@@ -160,6 +161,14 @@ impl<'a> Setup<'a> {
         }
         let data = resident(&images, device);
         Ok(Setup { execution, engine, arithmetic, config, source, workers, model, data, parts })
+    }
+
+    /// Takes over the trained model that the settings name, if they do.
+    fn begin(&mut self, progress: &mut Progress) -> Result<()> {
+        match &self.config.init {
+            Some(init) => start_from(&mut self.model, init, progress),
+            None => Ok(()),
+        }
     }
 
     /// Trains, evaluates, and writes everything that a run leaves. It goes on from a checkpoint,

@@ -75,7 +75,7 @@ fn odd_networks() {
     let padded = Conv2d { padding: 1, ..Conv2d::new(5, 3) };
     let strided = Conv2d { stride: 2, ..Conv2d::new(16, 2) };
     let by_tiles = |filters| Conv2d { padding: 1, ..Conv2d::new(filters, 3) };
-    let layers: [Vec<Layer>; 6] = [
+    let layers: [Vec<Layer>; 7] = [
         vec![
             BatchNorm::default().into(),
             padded.clone().into(),
@@ -122,6 +122,13 @@ fn odd_networks() {
             Relu {}.into(),
             MaxPool2d::new(2).into(),
             Flatten {}.into(),
+        ],
+        // Each pixel of a channel has a norm of its own.
+        vec![
+            Conv2d::new(4, 3).into(),
+            Flatten {}.into(),
+            BatchNorm::default().into(),
+            Dense::new(3).into(),
         ],
         // What is left of this one is nothing at all.
         vec![Flatten {}.into(), Dropout::new(0.5).into()],

@@ -395,7 +395,6 @@ fn what_the_rules_allow_passes() {
         ("src/ops/relu.rs", "use toile_kernels::relu_forward; use crate::gradcheck::Case;"),
         ("src/nn/init.rs", "use toile_kernels::rng::{Stream, purpose};"),
         ("src/checkpoint.rs", "use crate::models; use crate::nn::Sequential;"),
-        ("src/data/batches.rs", "use rayon::prelude::*;"),
         ("src/bin/train.rs", "use clap::Parser; use toile::train::train;"),
         ("kernels/src/threads.rs", "use rayon::prelude::*;"),
         ("kernels/src/block.rs", "unsafe impl Send for Block {}"),

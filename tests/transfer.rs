@@ -79,6 +79,42 @@ fn a_frozen_model_learns_other_classes_by_its_head() {
     train(&folder, "--resume o/second --max-steps 310", 0);
 }
 
+/// Where a run that was stopped could part from one that was not: frozen layers lie elsewhere in
+/// memory, the first model's preprocessing is not the settings', the average is a model of its own,
+/// and before the first checkpoint there are only the settings.
+#[test]
+fn a_run_that_began_with_a_model_goes_on_to_the_same_end() {
+    let folder = tempdir().unwrap();
+    fs::write(folder.path().join("c.toml"), format!("{CONFIG}\nstandardize = true")).unwrap();
+    made_up_data::write(&folder.path().join("three"), 288, 60, 3);
+    train(&folder, &format!("--data three {SETTINGS} --name first --epochs 30"), 0);
+
+    fs::write(folder.path().join("c.toml"), format!("{CONFIG}\naverage_decay = 0.9")).unwrap();
+    let line = format!("--data three {SETTINGS} --freeze dense1 --epochs 2");
+    train(&folder, &format!("{line} --name whole --init o/latest"), 0);
+    let run = |name: &str| folder.path().join("o").join(name);
+    let config = fs::read_to_string(run("whole").join("config.toml")).unwrap();
+    assert!(config.contains("/o/first\"\n"), "the model itself, not where it was found: {config}");
+    assert!(accuracy(&run("whole")) > 0.9, "{}", accuracy(&run("whole")));
+
+    // An epoch has sixteen steps.
+    for (name, steps) in [("late", 20), ("early", 1)] {
+        train(&folder, &format!("{line} --name {name} --init o/first --max-steps {steps}"), 0);
+    }
+    for entry in fs::read_dir(run("early")).unwrap() {
+        let path = entry.unwrap().path();
+        if !["config.toml", ".toile.lock"].iter().any(|kept| path.ends_with(kept)) {
+            fs::remove_file(path).unwrap();
+        }
+    }
+    for (name, begins) in [("late", false), ("early", true)] {
+        let (_, said) = train(&folder, &format!("--resume o/{name} --max-steps 32"), 0);
+        assert_eq!(said.contains("starting from all numbers of"), begins, "{said}");
+        assert!(tensors(&run(name)) == tensors(&run("whole")), "{name} ended with other weights");
+        assert_eq!(accuracy(&run(name)), accuracy(&run("whole")));
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_told() {
     let folder = tempdir().unwrap();

@@ -99,6 +99,29 @@ fn rows(table: &str) -> Vec<[f64; 5]> {
     table.lines().skip(1).map(row).collect()
 }
 
+/// Runs that a limit on steps ends inside an epoch are ranked by that epoch, whenever they are asked.
+#[test]
+fn a_search_of_cut_runs_is_the_same_again() {
+    let folder = folder();
+    fs::write(folder.path().join("c.toml"), "batch_size = 16\nmax_steps = 6").unwrap();
+    let line = SEARCH.replace("--epochs 4", "--epochs 4 --recipe reference --name a");
+    ends("tune", &folder, &line, 0);
+    let table = read(&folder, "o/a/trials.csv");
+    ends("tune", &folder, &line, 0);
+    assert_eq!(read(&folder, "o/a/trials.csv"), table);
+
+    // Stopped before that epoch was validated.
+    let run = folder.path().join("o/a/rung-2");
+    for entry in fs::read_dir(run).unwrap() {
+        let path = entry.unwrap().path().join("training_history.csv");
+        let history = fs::read_to_string(&path).unwrap();
+        let rows: Vec<&str> = history.lines().collect();
+        fs::write(path, rows[..2].join("\n") + "\n").unwrap();
+    }
+    ends("tune", &folder, &line, 0);
+    assert_eq!(read(&folder, "o/a/trials.csv"), table);
+}
+
 #[test]
 fn the_better_part_goes_on_and_the_best_is_written() {
     let folder = folder();
@@ -146,6 +169,11 @@ fn the_better_part_goes_on_and_the_best_is_written() {
     }
     assert!(!folder.path().join("o/latest").exists(), "a search is no run");
     ends("train", &folder, "--config o/a/best.toml --name damaged --max-steps 1", 2);
+    // Nor is it one to go on with as a run.
+    let before = files(&folder.path().join("o/a"));
+    let (_, said) = ends("train", &folder, "--resume o/a", 2);
+    assert!(said.contains("that of a search") && said.contains("tune"), "{said}");
+    assert_eq!(files(&folder.path().join("o/a")), before);
 
     made_up_data::write(&folder.path().join("data"), 96, 18, 3);
     ends("train", &folder, "--config o/a/best.toml --name final --out o", 0);
@@ -278,6 +306,13 @@ fn bad_spaces_are_refused_before_anything_is_trained() {
         let names_file = said.contains("space.toml") || said.contains("trial ");
         assert!(names_file, "{space}: {said}");
     }
+    // A model to start from is looked for when a trial begins; a layer that does not exist is known
+    // before.
+    fs::write(folder.path().join("c.toml"), "init = \"m.safetensors\"").unwrap();
+    fs::write(folder.path().join("space.toml"), "freeze = { choices = [\"conv1\", \"conv9\"] }")
+        .unwrap();
+    let (_, said) = ends("tune", &folder, &SEARCH.replace("--trials 5", "--trials 9"), 2);
+    assert!(said.contains("trial ") && said.contains("found \"conv9\""), "{said}");
     for (flags, word) in [
         ("--space missing.toml", "missing.toml"),
         ("--trials 0", "1 to 1000"),

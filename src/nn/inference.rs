@@ -118,9 +118,11 @@ fn scale_and_shift(
 /// Folds a batch norm into the product before it, or adds it as a step of its own.
 fn fold_norm(layers: &mut Vec<inference::Layer>, scale: &[f64], shift: &[f64]) {
     match layers.last_mut() {
+        // Behind a Flatten, which is no step here, it may have more numbers than a convolution has
+        // channels.
         Some(
             inference::Layer::Conv { weight, bias, .. } | inference::Layer::Dense { weight, bias },
-        ) => {
+        ) if bias.len() == scale.len() => {
             for row in weight.chunks_exact_mut(scale.len()) {
                 for (weight, scale) in row.iter_mut().zip(scale) {
                     *weight = (f64::from(*weight) * scale) as f32;

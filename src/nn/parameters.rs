@@ -232,15 +232,24 @@ impl Parameters {
         &self.gradients
     }
 
-    /// Takes over all numbers of another model of the same layers.
+    /// Takes over all numbers of another model of the same layers, whichever of them are frozen.
     ///
     /// # Panics
     /// If the layers are others.
     #[track_caller]
     pub fn copy_from(&mut self, other: &Parameters) {
-        for (to, from) in [(&self.values, &other.values), (&self.statistics, &other.statistics)] {
-            to.clone().copy_from(&from.to_vec::<f32>());
+        assert_eq!(self.all.len(), other.all.len(), "models of other layers");
+        for (to, from) in self.all.iter_mut().zip(&other.all) {
+            assert_eq!((&to.name, to.shape), (&from.name, from.shape), "models of other layers");
+            to.values.copy_from(&from.values.to_vec::<f32>());
         }
+    }
+
+    /// Whether every parameter has the place in its arena that it has in `other`'s: the arenas of
+    /// models of the same layers are in different orders where other layers are frozen.
+    pub(crate) fn are_laid_out_like(&self, other: &Parameters) -> bool {
+        let same = |(a, b): (&Parameter, &Parameter)| (&a.name, &a.place) == (&b.name, &b.place);
+        self.all.len() == other.all.len() && self.all.iter().zip(&other.all).all(same)
     }
 
     /// Sets the parameter `name`.

@@ -82,9 +82,10 @@ const fn share(key: &'static str) -> Real {
     Real { key, range: "a number from 0 to 1", allowed: |value| (0.0..=1.0).contains(&value) }
 }
 
+/// Kernels compute with f32, so it must not round to 1 there.
 const fn share_below_one(key: &'static str) -> Real {
-    let allowed = |value| (0.0..1.0).contains(&value);
-    Real { key, range: "a number from 0 to below 1", allowed }
+    let allowed = |value| (0.0..1.0).contains(&value) && (value as f32) < 1.0;
+    Real { key, range: "a number from 0 to below 1 (at most 0.9999999)", allowed }
 }
 
 const ABOVE_ZERO: &str = "a finite number above 0";
@@ -150,9 +151,12 @@ pub const OPTIMIZER_MOMENTUM: Real = share_below_one("optimizer.momentum");
 /// How fast weights shrink.
 pub const OPTIMIZER_WEIGHT_DECAY: Real =
     Real { key: "optimizer.weight_decay", range: ZERO_OR_MORE, allowed: |value| value >= 0.0 };
-/// The largest norm of the gradients.
-pub const OPTIMIZER_LARGEST_NORM: Real =
-    Real { key: "optimizer.largest_norm", range: ZERO_OR_MORE, allowed: |value| value >= 0.0 };
+/// The largest norm of the gradients; 0 sets none.
+pub const OPTIMIZER_LARGEST_NORM: Real = Real {
+    key: "optimizer.largest_norm",
+    range: "0, or a finite number from 1e-30",
+    allowed: |value| value == 0.0 || value >= 1e-30,
+};
 /// What dropout behind convolutions sets to 0.
 pub const DROPOUT_CONVOLUTION: Real = share_below_one("dropout.convolution");
 /// What dropout behind full connections sets to 0.
@@ -170,8 +174,8 @@ pub const AUGMENTATION_ERASING: Real = share("augmentation.erasing");
 /// How evenly training images are mixed.
 pub const MIXING_ALPHA: Real = Real {
     key: "mixing.alpha",
-    range: "a number from 0 to 100",
-    allowed: |value| (0.0..=100.0).contains(&value),
+    range: "0, or a number from 0.000001 to 100",
+    allowed: |value| value == 0.0 || (1e-6..=100.0).contains(&value),
 };
 /// The accuracy that `--fail-under` demands.
 pub const FAIL_UNDER: Real = share("fail_under");

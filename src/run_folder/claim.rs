@@ -10,6 +10,9 @@ use super::{new_temporary, parent, storage, sync_folder, write_whole};
 use crate::error::{Error, Result};
 use crate::files::read_regular;
 
+/// How the settings of a search begin, in its `config.toml`: those of a run say nothing.
+const SEARCH: &str = "# The settings of a search by `tune`\n";
+
 /// Longest part that a data set's name takes in a folder's name, in characters.
 const LONGEST_DATA_NAME: usize = 64;
 
@@ -57,12 +60,13 @@ impl RunFolder {
     pub fn of_search(out: &Path, name: Option<&OsStr>, config: &str) -> Result<Self> {
         name.map_or(Ok(()), check_name)?;
         make_out(out)?;
+        let config = &format!("{SEARCH}{config}");
         let Some(name) = name else { return create_numbered(out, "tune", config) };
         let path = out.join(name);
         if appear(&path, config)? {
             return claim(&path);
         }
-        let folder = Self::open(&path)?;
+        let folder = Self::open_any(&path)?;
         let file = folder.file(CONFIG);
         let found = read_regular(&file, config.len() as u64);
         if found.is_ok_and(|found| found == config.as_bytes()) {
@@ -80,9 +84,21 @@ impl RunFolder {
     /// followed once: it may point elsewhere before the run ends.
     ///
     /// # Errors
-    /// [`Error::Input`] if it is no folder that toile made; [`Error::Locked`] if another
-    /// process writes to it; [`Error::Storage`] if that cannot be found out.
+    /// [`Error::Input`] if it is no folder that toile made, or a search's; [`Error::Locked`] if
+    /// another process writes to it; [`Error::Storage`] if that cannot be found out.
     pub fn open(path: &Path) -> Result<Self> {
+        if is_search(path) {
+            return Err(Error::Input(format!(
+                "{}: expected the folder of a run, found that of a search; give its tune command \
+                 again, with this --name, to go on with it, or name a run of it, such as \
+                 rung-0/trial-000",
+                path.display()
+            )));
+        }
+        Self::open_any(path)
+    }
+
+    fn open_any(path: &Path) -> Result<Self> {
         if !path.join(LOCK).is_file() {
             return Err(Error::Input(format!(
                 "{}: expected the folder of a run, such as runs/latest, found {}",
@@ -95,6 +111,18 @@ impl RunFolder {
         remove_temporaries(&resolved).map_err(|fault| storage("clean", path, &fault))?;
         Ok(run)
     }
+}
+
+/// Whether a folder is a search's.
+pub(super) fn is_search(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let config = path.join(CONFIG);
+    // Opening a pipe would wait for ever.
+    config.is_file()
+        && File::open(config)
+            .and_then(|file| file.take(SEARCH.len() as u64).read_to_end(&mut start))
+            .is_ok()
+        && start == SEARCH.as_bytes()
 }
 
 /// Where a path leads: itself, unless it is a link.
@@ -225,7 +253,8 @@ fn create_named(out: &Path, name: &OsStr, overwrite: bool, config: &str) -> Resu
         )));
     }
     let run = claim(&path)?;
-    for file in files.iter().filter(|&file| file != LOCK) {
+    // Whoever held the folder may have written more before it was claimed.
+    for file in own_files(&path)?.iter().filter(|&file| file != LOCK) {
         let file = path.join(file);
         std::fs::remove_file(&file).map_err(|fault| storage("remove", &file, &fault))?;
     }

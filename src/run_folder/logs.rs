@@ -78,13 +78,20 @@ impl HistoryLog {
     /// Goes on after the row of `last_epoch`; later rows are cut off by the first sync.
     ///
     /// # Errors
-    /// [`Error::Input`] if rows up to that epoch are missing, [`Error::Storage`] if the file
-    /// cannot be read.
+    /// [`Error::Input`] if the headings or rows up to that epoch are missing, [`Error::Storage`] if
+    /// the file cannot be read.
     pub fn resume(run: &RunFolder, last_epoch: u64) -> Result<Self> {
         let epoch = |line: &str| {
             if line == HISTORY_HEADER { Some(0) } else { line.split(',').next()?.parse().ok() }
         };
-        Log::resume(run.file(HISTORY), "epoch", last_epoch, &epoch).map(Self)
+        let log = Log::resume(run.file(HISTORY), "epoch", last_epoch, &epoch)?;
+        if log.cut == Some(0) {
+            return Err(Error::Input(format!(
+                "{}: expected a line of headings, found none; put the file back, or start a new run",
+                log.path.display()
+            )));
+        }
+        Ok(Self(log))
     }
 
     /// Adds one epoch.

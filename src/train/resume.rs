@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::files::{MAX_RESULT_BYTES, read_regular};
 use crate::progress::Progress;
 use crate::recipe::{Config, Overrides};
-use crate::run_folder::{CONFIG, EVALUATION, RunFolder};
+use crate::run_folder::{CONFIG, EVALUATION, RunFolder, read_history};
 
 /// A run to go on with. Its settings are those of its folder, but for these.
 #[derive(Clone, Debug)]
@@ -57,9 +57,10 @@ pub fn resume(options: &ResumeOptions, progress: &mut Progress) -> Result<Summar
             return Ok(summary);
         }
     }
-    let setup = Setup::of(config, &options.execution, progress)?;
-    if let Some((checkpoint, _)) = &checkpoint {
-        check_data(checkpoint, &setup, &run)?;
+    let mut setup = Setup::of(config, &options.execution, progress)?;
+    match &checkpoint {
+        Some((checkpoint, _)) => check_data(checkpoint, &setup, &run)?,
+        None => setup.begin(progress)?,
     }
     setup.complete(&run, checkpoint, progress)
 }
@@ -86,8 +87,16 @@ fn finished(
     run: &RunFolder,
     evaluates: bool,
 ) -> Option<Summary> {
-    let state = &checkpoint.state;
+    let mut state = checkpoint.state.clone();
     let reason = state.limit_reached(config)?;
+    let cut_short = state.running.steps > 0;
+    if cut_short {
+        // The limit lies inside an epoch. The checkpoint, which can go on with that, was saved before
+        // it was validated; its row says what came of that, if the run got so far.
+        let rows = read_history(run).ok()?;
+        let row = rows.iter().find(|row| row.epoch == state.epoch)?;
+        state.early_stopping.observe(row.val_loss);
+    }
     let evaluation = run.file(EVALUATION);
     // What is no evaluation is written again.
     let evaluation = read_regular(&evaluation, MAX_RESULT_BYTES).ok();
@@ -95,11 +104,10 @@ fn finished(
     if evaluates && evaluation.is_none() {
         return None;
     }
-    let cut_short = u64::from(state.running.steps > 0);
     Some(Summary {
         run: run.path().to_owned(),
         reason,
-        epochs: state.epoch - 1 + cut_short,
+        epochs: state.epoch - 1 + u64::from(cut_short),
         steps: state.step,
         best_epoch: state.best_epoch(config),
         seconds: 0.0,

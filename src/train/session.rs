@@ -117,11 +117,18 @@ impl<'a> Session<'a> {
         if let Some(best) = &best {
             load(best)?;
         }
-        let average = average.as_deref().map(load).transpose()?;
-        if average.is_some() != (config.average_decay > 0.0) {
+        let averaged = average.as_deref().map(load).transpose()?;
+        if averaged.is_some() != (config.average_decay > 0.0) {
             return Err(misfit("it has an average of the weights, or lacks one"));
         }
         model.network.parameters_mut().copy_from(saved.network.parameters());
+        // A run that began with a trained model took this over from it.
+        model.normalization = saved.normalization;
+        let average = averaged.map(|saved| {
+            let mut average = model.copy();
+            average.network.parameters_mut().copy_from(saved.network.parameters());
+            average
+        });
         let mut optimizer = Optimizer::new(model.network.parameters(), config.optimizer);
         if optimizer.moments().len() != moments.len() {
             return Err(misfit("it was saved by another optimizer"));
@@ -297,6 +304,9 @@ impl<'a> Session<'a> {
             let step = before_epoch + running.steps as u64 + 1;
             let (loss, hits, updated) = (summary[0], summary[1], summary[2] != 0.0);
             if !updated {
+                // The steps before are what one will look at; a disk that does not take them must
+                // not hide why the run ends.
+                let _ = self.metrics.sync();
                 let failed = order.slice(first..first + images);
                 return Err(self.not_finite(step, loss, &failed));
             }
