@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, plain};
 use crate::run_folder::HistoryRow;
 
 use event::Event;
@@ -213,19 +213,19 @@ impl Progress {
         }
         let text = summary.evaluation.as_ref().map(evaluation_text).unwrap_or_default();
         let next = format::next_text(summary);
-        self.results(&format!("{text}Run folder: {}{next}", summary.run.display()))
+        self.results(&format!("{text}Run folder: {}{next}", format::shown(&summary.run)))
     }
 
     /// Says something that is neither a result nor an error.
     pub fn note(&mut self, text: &str) {
         if self.style != Style::Quiet {
-            self.log_line(text);
+            self.log_line(&plain(text));
         }
     }
 
     /// Says that something went wrong that does not end the run.
     pub fn warn(&mut self, text: &str) {
-        self.log_line(&format!("warning: {text}"));
+        self.log_line(&format!("warning: {}", plain(text)));
     }
 
     /// Writes a result to stdout, and a line feed.

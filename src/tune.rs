@@ -15,8 +15,8 @@ use std::path::{Path, PathBuf};
 use crate::data::Source;
 use crate::error::{Error, Result};
 use crate::progress::{Progress, StopReason, Style, Summary};
-use crate::recipe::Config;
-use crate::run_folder::{RunFolder, read_history};
+use crate::recipe::{Config, Overrides};
+use crate::run_folder::{CONFIG, RunFolder, read_history};
 use crate::train::{Execution, ResumeOptions, TrainOptions, resume, train};
 use crate::train::{check_fit, with_absolute_paths};
 
@@ -188,6 +188,7 @@ impl Search<'_> {
         let mut progress = Progress::to_streams(Style::Quiet, results, log);
         let execution = self.execution.clone();
         let ended = if run.exists() {
+            check_trial(&run, &config)?;
             let (epochs, max_steps, save_every) = (None, None, None);
             resume(
                 &ResumeOptions { run: run.clone(), epochs, max_steps, save_every, execution },
@@ -249,12 +250,41 @@ impl Search<'_> {
     }
 }
 
+/// Checks that what a trial left has the trial's settings: somebody may have gone on with it, moved
+/// it or changed it.
+fn check_trial(run: &Path, config: &Config) -> Result<()> {
+    let file = run.join(CONFIG);
+    if !file.is_file() {
+        return Ok(());
+    }
+    let expected = with_absolute_paths(config)?;
+    let found = Config::resolve(&Overrides::load(&file)?, &Overrides::default())?;
+    let mut differences = found.differences(&expected);
+    if found.epochs != expected.epochs {
+        differences.push(format!("epochs: {}, not {}", found.epochs, expected.epochs));
+    }
+    if found.max_steps != expected.max_steps {
+        differences.push("max_steps".to_owned());
+    }
+    match differences.is_empty() {
+        true => Ok(()),
+        false => Err(Error::Input(format!(
+            "{}: these settings are not those of the trial: {}; delete the folder, and the search \
+             makes it again",
+            file.display(),
+            differences.join("; ")
+        ))),
+    }
+}
+
 /// Validation accuracy and loss of the weights that a run keeps: of its best epoch where the
 /// recipe keeps it, else of the last.
 fn validated(run: &Path, best_epoch: Option<u64>) -> Result<(f64, f64)> {
     let history = read_history(&RunFolder::open(run)?)?;
     let kept = |epoch| history.iter().find(|row| row.epoch == epoch);
-    let row = best_epoch.map_or(history.last(), kept).ok_or_else(|| {
+    let row = best_epoch.map_or(history.last(), kept);
+    let row = row.filter(|row| row.val_accuracy.is_finite() && row.val_loss.is_finite());
+    let row = row.ok_or_else(|| {
         Error::Input(format!(
             "{}: the history lacks the epoch that counts; delete the folder and start again",
             run.display()

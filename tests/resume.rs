@@ -205,6 +205,29 @@ fn a_finished_run_says_so_and_may_be_given_more() {
     }
 }
 
+/// A file that was lost is made again, and another run's evaluation is not told as this one's.
+#[test]
+fn a_finished_run_is_made_whole_again() {
+    let folder = data();
+    let last_counts = DATA.replace("reference", "quick");
+    ends(&folder, &format!("{DATA} --epochs 1 --seed 8 --name other"), 0);
+    for line in [format!("{DATA} --epochs 2"), format!("{last_counts} --epochs 2")] {
+        ends(&folder, &format!("{line} --name n --overwrite"), 0);
+        let path = run(&folder, "n");
+        let before = (result(&path), fs::read(path.join("best.safetensors")).unwrap());
+        fs::remove_file(path.join("best.safetensors")).unwrap();
+        let other = run(&folder, "other").join("evaluation.json");
+        for damage in [None, Some(other)] {
+            if let Some(other) = damage {
+                fs::copy(other, path.join("evaluation.json")).unwrap();
+            }
+            ends(&folder, "--resume o/n", 0);
+            let after = (result(&path), fs::read(path.join("best.safetensors")).unwrap());
+            assert!(after == before, "{line}");
+        }
+    }
+}
+
 /// More epochs change how the rate goes on, which is said; more steps change nothing.
 #[test]
 fn who_stretches_a_schedule_is_told() {

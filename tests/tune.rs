@@ -104,6 +104,9 @@ fn rows(table: &str) -> Vec<[f64; 5]> {
 fn a_search_of_cut_runs_is_the_same_again() {
     let folder = folder();
     fs::write(folder.path().join("c.toml"), "batch_size = 16\nmax_steps = 6").unwrap();
+    // Rates at which the second epoch is the better one of trial 0, and not of others.
+    let space = "learning_rate = { from = 1e-6, to = 1e-4, scale = \"log\" }";
+    fs::write(folder.path().join("space.toml"), space).unwrap();
     let line = SEARCH.replace("--epochs 4", "--epochs 4 --recipe reference --name a");
     ends("tune", &folder, &line, 0);
     let table = read(&folder, "o/a/trials.csv");
@@ -209,6 +212,22 @@ fn the_same_call_gives_the_same_trials_and_trains_none_again() {
         .collect();
     assert_eq!(changed, ["best.toml", "trials.csv"]);
     assert_eq!(table, read(&folder, "o/tune-001/trials.csv"));
+
+    // A trial's folder that holds another trial, or was gone on with, is not believed.
+    let rung = folder.path().join("o/tune-001/rung-0");
+    let swap = || {
+        for (from, to) in [("trial-000", "x"), ("trial-001", "trial-000"), ("x", "trial-001")] {
+            fs::rename(rung.join(from), rung.join(to)).unwrap();
+        }
+    };
+    swap();
+    let (_, said) = ends("tune", &folder, &format!("{SEARCH} --name tune-001"), 2);
+    assert!(said.contains("trial-000") && said.contains("learning_rate: "), "{said}");
+    swap();
+    made_up_data::write(&folder.path().join("data"), 96, 18, 3);
+    ends("train", &folder, "--resume o/tune-001/rung-0/trial-001 --epochs 2", 0);
+    let (_, said) = ends("tune", &folder, &format!("{SEARCH} --name tune-001"), 2);
+    assert!(said.contains("trial-001") && said.contains("epochs: 2, not 1"), "{said}");
 
     let (_, said) = ends("tune", &folder, &format!("{SEARCH} --name tune-001 --seed 7"), 2);
     assert!(said.contains("tune-001") && said.contains("another --name"), "{said}");

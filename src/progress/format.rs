@@ -1,10 +1,11 @@
 //! Numbers and sentences of the terminal; every row fits a window of 80 columns.
 
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Plan, Position, StopReason, Summary};
+use crate::error::plain;
 use crate::run_folder::HistoryRow;
 
 /// What training on an image costs, with validating one as the unit: a backward pass is about
@@ -76,7 +77,7 @@ pub(super) fn plan_text(plan: &Plan) -> String {
         plan.threads,
         plan.isa,
         if *epochs == 1 { "" } else { "s" },
-        plan.run.display(),
+        shown(&plan.run),
         plan.classes.len(),
         plan.parameters,
         plan.network,
@@ -135,7 +136,7 @@ pub(super) fn stop_text(reason: StopReason, epochs: u64, best_epoch: Option<u64>
 
 /// What to do after a run, each line after a line feed.
 pub(super) fn next_text(summary: &Summary) -> String {
-    let run = summary.run.display();
+    let run = quoted(&summary.run);
     match summary.evaluation {
         Some(_) => format!("\nNext: {}", command("predict", &format!("--model {run} IMAGE..."))),
         None => format!("\nGo on with: {}", command("train", &format!("--resume {run}"))),
@@ -149,7 +150,19 @@ pub(super) fn command(program: &str, arguments: &str) -> String {
         return format!("cargo run --release --bin {program} -- {arguments}");
     }
     let typed = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
-    format!("{} {arguments}", typed.with_file_name(program).display())
+    format!("{} {arguments}", quoted(&typed.with_file_name(program)))
+}
+
+/// A path as a terminal may show it.
+pub(super) fn shown(path: &Path) -> String {
+    plain(&path.display().to_string())
+}
+
+/// A path as a word of a command line.
+pub(super) fn quoted(path: &Path) -> String {
+    let text = shown(path);
+    let is_word = |c: char| c.is_alphanumeric() || "/._-+,:@%".contains(c);
+    if text.chars().all(is_word) { text } else { format!("'{}'", text.replace('\'', r"'\''")) }
 }
 
 /// At most 8 characters.
@@ -216,6 +229,18 @@ mod tests {
     fn position(trained: u64, validated: u64) -> Position {
         let running = Some((0.5, 0.25));
         Position { before: 0, trained, validated, running, train_seconds: 5.0 }
+    }
+
+    #[test]
+    fn a_path_in_a_command_is_one_word_and_harmless() {
+        for (path, expected) in [
+            ("runs/fashion-mnist-quick-001", "runs/fashion-mnist-quick-001"),
+            ("runs/two words", "'runs/two words'"),
+            ("it's", r"'it'\''s'"),
+            ("a\u{1b}[31m\nb", r"'a\u{1b}[31m\nb'"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), expected);
+        }
     }
 
     #[test]

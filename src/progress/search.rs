@@ -7,7 +7,7 @@ use serde::Serialize;
 use toml::Value;
 
 use super::event::{Event, lossy};
-use super::format::{command, number, percentage};
+use super::format::{command, number, percentage, quoted, shown};
 use super::{Progress, Style};
 use crate::error::Result;
 
@@ -89,14 +89,15 @@ impl Progress {
             return self.take_fault();
         }
         let rows: String = found.ranking.iter().map(|trial| row(trial) + "\n").collect();
-        let config = found.config.display();
+        let config = quoted(&found.config);
         let train = |seed| command("train", &format!("--config {config} --seed {seed}"));
         self.results(&format!(
             "Ranking, by the accuracy on {} validation images:\n{HEADING}\n{rows}\
-             Best settings: {config}\n\
+             Best settings: {}\n\
              The test images stayed closed. The best of many looks better than it is, so judge \
              it by seeds that\nthe search did not use:\n  {}\n  {}",
             found.validation_images,
+            shown(&found.config),
             train(101),
             train(102),
         ))

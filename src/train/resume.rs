@@ -6,11 +6,12 @@ use toile_kernels::{BITS_VERSION, Device};
 
 use super::saved::Checkpoint;
 use super::{Execution, Setup, StopReason, Summary};
+use crate::checkpoint::Model;
 use crate::error::{Error, Result};
 use crate::files::{MAX_RESULT_BYTES, read_regular};
 use crate::progress::Progress;
 use crate::recipe::{Config, Overrides};
-use crate::run_folder::{CONFIG, EVALUATION, RunFolder, read_history};
+use crate::run_folder::{CONFIG, EVALUATION, ModelLocation, RunFolder, read_history};
 
 /// A run to go on with. Its settings are those of its folder, but for these.
 #[derive(Clone, Debug)]
@@ -101,7 +102,9 @@ fn finished(
     // What is no evaluation is written again.
     let evaluation = read_regular(&evaluation, MAX_RESULT_BYTES).ok();
     let evaluation = evaluation.and_then(|text| serde_json::from_slice(&text).ok());
-    if evaluates && evaluation.is_none() {
+    // Nor is one that speaks of other weights than are there.
+    let weights = || Model::find(&ModelLocation::find(run.path()).ok()?, Device::Cpu).ok();
+    if evaluates && (evaluation.is_none() || weights().is_none()) {
         return None;
     }
     Some(Summary {

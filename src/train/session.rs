@@ -139,6 +139,11 @@ impl<'a> Session<'a> {
             }
             moment.copy_from(saved);
         }
+        let mut keeper = Keeper::with_best(best);
+        if !config.early_stopping.enabled && state.epoch > 1 && state.running.steps == 0 {
+            // The last epoch's weights count, and their file may have been lost.
+            keeper.keep_weights(average.as_ref().unwrap_or(&model).to_bytes(), false);
+        }
         Ok(Session {
             config,
             run,
@@ -147,7 +152,7 @@ impl<'a> Session<'a> {
             optimizer,
             history: HistoryLog::resume(run, state.epoch - 1)?,
             metrics: MetricsLog::resume(run, state.step)?,
-            keeper: Keeper::with_best(best),
+            keeper,
             ring: Buffer::zeros(device, parts.steps(config) * SUMMARY_LEN),
             epoch_began: None,
             average,
