@@ -250,6 +250,12 @@ impl Config {
             (limits::PLATEAU_PATIENCE, Some(self.plateau.patience.into())),
             (limits::AUGMENTATION_SHIFT, Some(self.augmentation.shift.into())),
         ];
+        let paths = [("data", Some(&self.data)), ("init", self.init.as_ref())];
+        for (key, path) in paths {
+            if path.is_some_and(|path| path.as_os_str().is_empty()) {
+                return Err(Error::Input(format!("{key} must be a path, found an empty text")));
+            }
+        }
         for (limit, value) in whole {
             value.map_or(Ok(()), |value| limit.check(value.into())).map_err(Error::Input)?;
         }

@@ -262,6 +262,11 @@ impl ModelLocation {
             )));
         }
         let weights = path.join(BEST_WEIGHTS);
+        if let Err(fault) = weights.metadata()
+            && fault.kind() == ErrorKind::PermissionDenied
+        {
+            return Err(storage("open", &weights, &fault));
+        }
         if !weights.is_file() {
             let target = std::fs::read_link(path).map(|run| format!(" (now {})", run.display()));
             let target = target.unwrap_or_default();

@@ -200,6 +200,8 @@ fn a_bad_file_is_refused_with_its_name_and_the_reason() {
         ("label_smoothing = 1.0", &["label_smoothing", "below 1"]),
         ("average_decay = -0.1", &["average_decay", "from 0"]),
         ("init = 3", &["init", "path"]),
+        ("init = \"\"", &["init", "empty"]),
+        ("data = \"\"", &["data", "empty"]),
         ("[schedule]\nkind = \"sine\"", &["sine", "constant", "cosine", "one-cycle"]),
         ("[schedule]\nwarm_up = 1.0", &["schedule.warm_up", "below 1"]),
         ("[schedule]\nend = 2.0", &["schedule.end", "from 0 to 1"]),

@@ -292,6 +292,10 @@ fn bad_spaces_are_refused_before_anything_is_trained() {
         ("lerning_rate = { from = 1, to = 2 }", &["`lerning_rate`", "`learning_rate`"]),
         ("learning_rate = { from = -1, to = 1 }", &["learning_rate", "above 0", "found -1"]),
         ("learning_rate = { from = 0.1, to = inf }", &["learning_rate", "finite", "inf"]),
+        (
+            "learning_rate = { from = 1e-300, to = 1e300, scale = \"log\" }",
+            &["learning_rate", "narrower"],
+        ),
         ("learning_rate = { from = 0.1 }", &["learning_rate", "{ from = A, to = B }"]),
         ("learning_rate = { from = 0.1, to = 0.01 }", &["learning_rate", "lesser"]),
         ("learning_rate = { form = 0.1, to = 1 }", &["learning_rate", "form", "from"]),

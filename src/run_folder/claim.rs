@@ -99,6 +99,11 @@ impl RunFolder {
     }
 
     fn open_any(path: &Path) -> Result<Self> {
+        if let Err(fault) = path.join(LOCK).metadata()
+            && fault.kind() == ErrorKind::PermissionDenied
+        {
+            return Err(storage("open", path, &fault));
+        }
         if !path.join(LOCK).is_file() {
             return Err(Error::Input(format!(
                 "{}: expected the folder of a run, such as runs/latest, found {}",

@@ -222,6 +222,9 @@ impl Range {
         if scale == Scale::Log && low <= 0.0 {
             return Err(format!("from {from} on a log scale; expected a number above 0"));
         }
+        if scale == Scale::Log && (high / low).is_infinite() {
+            return Err(format!("from {from} to {to} on a log scale; expected a narrower range"));
+        }
         let reference =
             settings(&Config::of_recipe(crate::recipe::DEFAULT_RECIPE).expect("exists"));
         Ok(match (lookup(&reference, key), from, to) {
@@ -237,8 +240,12 @@ impl Range {
         match self {
             Range::Choices(choices) => choices[(place * choices.len() as f64) as usize].clone(),
             &Range::Real { from, to, scale } => {
-                // Four digits are read and typed with less trouble, and as good.
-                let rounded = format!("{:.3e}", scale.between(from, to, place));
+                // Four digits are read and typed with less trouble, and as good; of a range that is
+                // narrow beside its numbers, such as one next to 1, as many more as tell these apart.
+                let number = scale.between(from, to, place);
+                let narrow = (number.abs() / (to - from)).log10();
+                let more = if narrow.is_finite() { narrow.clamp(0.0, 13.0) as usize } else { 0 };
+                let rounded = format!("{number:.*e}", 3 + more);
                 let number: f64 = rounded.parse().expect("a number");
                 Value::Float(number.clamp(from, to))
             }
@@ -310,6 +317,16 @@ mod tests {
         let found = draws("learning_rate = { from = 1e-4, to = 1e-1, scale = \"log\" }");
         assert!(found[0] >= 1e-4 && found[found.len() - 1] <= 1e-1);
         assert_distributed(&found, |x| (x / 1e-4).log10() / 3.0);
+    }
+
+    #[test]
+    fn a_range_next_to_one_has_as_many_values_as_any() {
+        for (from, to) in [(0.999, 0.99999), (0.9995, 0.999_99)] {
+            let found = draws(&format!("average_decay = {{ from = {from}, to = {to} }}"));
+            assert_distributed(&found, |x| (x - from) / (to - from));
+        }
+        let one = draws("average_decay = { from = 0.999, to = 0.999 }");
+        assert!(one.iter().all(|&x| x == 0.999));
     }
 
     /// Counts within 4.5 deviations of a binomial distribution.
