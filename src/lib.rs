@@ -53,7 +53,7 @@
 //! | [`nn`] | layers, their parameters, and networks that are lists of layers |
 //! | [`models`] | the named networks |
 //! | [`optim`] | the update of the parameters |
-//! | [`schedule`] | the learning rate over a run; what a validation loss decides: a lower rate, best weights, end |
+//! | [`schedule`] | the learning rate over a run, its best weights and its end |
 //! | [`data`] | finds, checks and reads data sets; puts epochs in order |
 //! | [`error`] | the faults of files, disks and devices, and their exit codes |
 //! | [`recipe`] | the settings of an experiment, and where they come from |

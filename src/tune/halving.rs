@@ -11,8 +11,9 @@ pub struct Rung {
 }
 
 /// The rungs of a search, the shortest first: from one to the next one trial in `eta` goes on,
-/// rounded up. The last one has all `epochs`, those before it `eta`, `eta`² ... times fewer, rounded
-/// down. There are as many as leave the first an epoch, and the last two trials to compare, if there are two.
+/// rounded up. The last one has all `epochs`, those before it `eta`, `eta`² ... times fewer,
+/// rounded down. There are as many as leave the first an epoch, and the last two trials to compare,
+/// if there are two.
 ///
 /// # Panics
 /// If `trials` or `epochs` is 0, or `eta` below 2.

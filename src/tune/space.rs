@@ -243,7 +243,7 @@ impl Range {
                 // Four digits are read and typed with less trouble, and as good; of a range that is
                 // narrow beside its numbers, such as one next to 1, as many more as tell these apart.
                 let number = scale.between(from, to, place);
-                let narrow = (number.abs() / (to - from)).log10();
+                let narrow = libm::log10(number.abs() / (to - from));
                 let more = if narrow.is_finite() { narrow.clamp(0.0, 13.0) as usize } else { 0 };
                 let rounded = format!("{number:.*e}", 3 + more);
                 let number: f64 = rounded.parse().expect("a number");

@@ -11,8 +11,8 @@ use crate::threads;
 const PART_LEN: usize = 16 * 1024;
 
 /// `summary[2]` becomes 1 if the loss `summary[0]` is finite and all gradients are below 2^63 in
-/// magnitude, else 0; `summary[3]` what the update is to scale the gradients by, at most 1, so that their norm is
-/// within the limit.
+/// magnitude, else 0; `summary[3]` what the update is to scale the gradients by, at most 1, so that
+/// their norm is within the limit.
 pub fn check_gradients(g: &CheckGradients, gradients: &[f32], summary: &mut [f32]) {
     let isa = Isa::current();
     let usable = summary[0].is_finite()

@@ -11,8 +11,8 @@ const FILE: &str = "check_gradients";
 const NUMBERS_OF_THREAD: usize = 4;
 
 /// `summary[2]` becomes 1 if the loss `summary[0]` is finite and all gradients are below 2^63 in
-/// magnitude, else 0; `summary[3]` what the update is to scale the gradients by, at most 1, so that their norm is
-/// within the limit.
+/// magnitude, else 0; `summary[3]` what the update is to scale the gradients by, at most 1, so that
+/// their norm is within the limit.
 pub fn check_gradients(g: &CheckGradients, gradients: &Memory, summary: &mut Memory) {
     let parts = g.len().div_ceil(NUMBERS_OF_THREAD * WORKGROUP).clamp(1, WORKGROUP);
     let results = Memory::unspecified(Kind::Real, 3 * parts);

@@ -7,7 +7,8 @@
 //!
 //! One device serves the process: [`open`] chooses it. Nothing here returns an error or panics
 //! for the device's sake: the first [`Fault`] is kept, later work is dropped, copies out give
-//! NaN (other kinds of numbers: all bits set), and [`fault`] says what happened. Who reads results asks it.
+//! NaN (other kinds of numbers: all bits set), and [`fault`] says what happened. Who reads results
+//! asks it.
 //!
 //! Sums have one order, a function of the shape, and nothing is added atomically: two runs on one
 //! device and driver give the same bits. Other devices may round otherwise. Random words are
